@@ -1,0 +1,140 @@
+"""Argument checks shared by every module: one place for the wording of an error.
+
+A message names the argument, the constraint, what came and, where one helps, a hint::
+
+    batch_size must be an integer from 1 to n_train=1000, got 2000; a batch cannot hold more than the data
+
+Wrong kind is a `TypeError`, wrong value a `ValueError`. NaN and infinity are refused everywhere, and a bool is not a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+Number = Any
+"""An int, float, Fraction or numeric array: what plain arithmetic works on, and no static type says."""
+
+Bound = Any
+"""A number, or a pair (name, number) when the bound is another argument."""
+
+
+def _bound(bound: Bound) -> tuple[str, Number]:
+    """Split a bound into the words that describe it and its value."""
+    if isinstance(bound, tuple):
+        name, value = bound
+        return f"{name}={value}", value
+    return f"{bound}", bound
+
+
+def _fail(error: type[Exception], name: str, constraint: str, value: object, hint: str = "") -> Exception:
+    """Word an error."""
+    shown = repr(value) if isinstance(value, str) else str(value)
+    if len(shown) > 80:
+        shown = shown[:77] + "..."
+    return error(f"{name} must be {constraint}, got {shown}" + (f"; {hint}" if hint else ""))
+
+
+def number(
+    name: str,
+    value: Number,
+    *,
+    above: Bound = None,
+    at_least: Bound = None,
+    below: Bound = None,
+    at_most: Bound = None,
+    arrays: bool = False,
+    hint: str = "",
+) -> Number:
+    """Return `value` if it is a finite real number (or array of them) inside the bounds.
+
+    Integer arrays come back as float64, so that later products cannot wrap round.
+    """
+    kind = "a number or an array of numbers" if arrays else "a number"
+    if isinstance(value, np.ndarray) and arrays and value.ndim > 0:
+        if value.dtype.kind in "iu":
+            value = value.astype(np.float64)
+        elif value.dtype.kind != "f":
+            raise _fail(TypeError, name, kind, f"an array of dtype {value.dtype}")
+    elif isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, Fraction, np.integer, np.floating)):
+        raise _fail(TypeError, name, kind, f"{value!r} of type {type(value).__name__}")
+    words, ok = [], np.asarray(np.isfinite(value) if not isinstance(value, (int, Fraction)) else True)
+    comparisons = (("above", above), ("at least", at_least), ("below", below), ("at most", at_most))
+    for relation, bound in comparisons:
+        if bound is None:
+            continue
+        text, limit = _bound(bound)
+        words.append(f"{relation} {text}")
+        holds = {
+            "above": value > limit,
+            "at least": value >= limit,
+            "below": value < limit,
+            "at most": value <= limit,
+        }[relation]
+        ok = ok & holds
+    if not np.all(ok):
+        constraint = " ".join(["finite", "and", " and ".join(words)] if words else ["finite"])
+        raise _fail(ValueError, name, constraint, value, hint)
+    return value
+
+
+def integer(name: str, value: object, low: int = 1, high: Bound = None, *, hint: str = "") -> int:
+    """Return `value` as an int if it is an integer from `low` to `high`."""
+    text, limit = _bound(high) if high is not None else ("", math.inf)
+    constraint = f"an integer from {low} to {text}" if high is not None else f"an integer, at least {low}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise _fail(TypeError, name, constraint, f"{value!r} of type {type(value).__name__}")
+    if not low <= value <= limit:
+        raise _fail(ValueError, name, constraint, value, hint)
+    return int(value)
+
+
+def choice(name: str, value: object, options: Collection[str]) -> str:
+    """Return `value` if it is one of the strings in `options`."""
+    constraint = "one of " + ", ".join(repr(option) for option in options)
+    if not isinstance(value, str):
+        raise _fail(TypeError, name, constraint, f"{value!r} of type {type(value).__name__}")
+    if value not in options:
+        raise _fail(ValueError, name, constraint, value)
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value` as a bool if it is one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise _fail(TypeError, name, "True or False", f"{value!r} of type {type(value).__name__}")
+    return bool(value)
+
+
+def float_array(name: str, value: object, shape: tuple[int | None, ...], *, finite: bool = True, hint: str = "") -> np.ndarray:
+    """Return `value` if it is a float32 or float64 array of `shape`, where None stands for any length but 0."""
+    wanted = "a float32 or float64 array of shape (" + ", ".join("n" if n is None else str(n) for n in shape)
+    wanted += ",)" if len(shape) == 1 else ")"
+    if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
+        came = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else f"type {type(value).__name__}"
+        raise _fail(TypeError, name, wanted, came, hint)
+    fits = value.ndim == len(shape) and all(m > 0 if n is None else m == n for n, m in zip(shape, value.shape, strict=True))
+    if not fits:
+        raise _fail(ValueError, name, wanted, f"shape {value.shape}", hint)
+    if finite and not np.isfinite(value).all():
+        raise _fail(ValueError, name, "finite", f"{np.count_nonzero(~np.isfinite(value))} values that are NaN or infinite")
+    return value
+
+
+def labels(name: str, value: object, n_examples: int, n_classes: int | None = None) -> np.ndarray:
+    """Return `value` if it is one integer label per example, each from 0 (to n_classes - 1, if that is known)."""
+    wanted = f"an integer array of shape ({n_examples},)"
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+        came = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else f"type {type(value).__name__}"
+        raise _fail(TypeError, name, wanted, came)
+    if value.shape != (n_examples,):
+        raise _fail(ValueError, name, wanted, f"shape {value.shape}", "one label for each row of X")
+    low, high = value.min(), value.max()
+    if low < 0 or (n_classes is not None and high >= n_classes):
+        wanted = "labels from 0" + ("" if n_classes is None else f" to {n_classes - 1}")
+        raise _fail(ValueError, name, wanted, f"labels from {low} to {high}")
+    return value

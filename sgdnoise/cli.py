@@ -1,0 +1,298 @@
+"""The command line: ``sgdnoise reproduce``, ``convert`` and ``schedule``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from . import __version__
+from .noise import batch_size_for, learning_rate_for, lost_epochs, noise_scale
+from .schedules import Schedule, grow_batch, step_decay
+
+Command = Callable[[argparse.Namespace], int]
+
+_INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; default: those of the process.
+
+    Raises
+    ------
+    SystemExit
+        With status 0 if all went well, 1 if a file cannot be written or a run failed, 2 for bad arguments, 130 after Ctrl-C.
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        sys.exit(args.command(args))
+    except (TypeError, ValueError) as error:
+        args.parser.error(str(error))
+    except (OSError, ArithmeticError) as error:
+        args.parser.exit(1, f"{args.parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        args.parser.exit(_INTERRUPTED, f"\n{args.parser.prog}: interrupted; what is done is kept, run it again to go on\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sgdnoise",
+        description="What minibatch noise does in SGD: convert settings, build schedules, reproduce the papers' figures.",
+        epilog="""examples:
+  sgdnoise reproduce                     figures 1 and 2 of 'Don't Decay the Learning Rate, Increase the Batch Size'
+  sgdnoise convert --learning-rate 0.1 --batch-size 128 --n-train 50000 --to-batch-size 1024
+  sgdnoise schedule --learning-rate 0.1 --batch-size 128 --n-train 50000 --milestones 60 120 160 --n-epochs 200""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"sgdnoise {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_reproduce(commands)
+    _add_convert(commands)
+    _add_schedule(commands)
+    return parser
+
+
+def _add_command(commands: Any, command: Command, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog="examples:\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command, parser=parser)
+    return parser
+
+
+def _add_setting(parser: argparse.ArgumentParser) -> None:
+    """Add what `convert` and `schedule` both start from."""
+    parser.add_argument("--learning-rate", type=float, required=True, metavar="EPS", help="learning rate (per mean gradient)")
+    parser.add_argument("--batch-size", type=int, required=True, metavar="B")
+    parser.add_argument("--n-train", type=int, required=True, metavar="N", help="number of training examples")
+    parser.add_argument("--momentum", type=float, default=0.0, metavar="M", help="default: 0; not for Adam, which has no g")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_reproduce(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        _reproduce,
+        "reproduce",
+        "reproduce figures of the papers on bundled data, each claim with a verdict",
+        """  sgdnoise reproduce                 all figures: 40 epochs, 4 seeds, about a minute on two cores
+  sgdnoise reproduce fig2 --quick    a smoke run of seconds
+  sgdnoise reproduce fig2 --full     the paper's 200 epochs, 5 seeds, some six minutes
+
+Writes FIGURE.png, .json and .csv. An interrupted run goes on where it stopped when it is started again.""",
+    )
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help="fig1, fig2; default: all")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", dest="scale", action="store_const", const="quick", help="5 epochs, 1 seed")
+    length.add_argument("--full", dest="scale", action="store_const", const="full", help="200 epochs as in the paper, 5 seeds")
+    parser.set_defaults(scale="default")
+    parser.add_argument("--out", default="results", metavar="DIR", help="folder for the files; default: results")
+    parser.add_argument("--jobs", type=int, metavar="J", help="processes; default: as many as there are CPUs")
+    parser.add_argument("--fresh", action="store_true", help="compute finished runs again, too")
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from .reproduce import FIGURES, run_figures
+
+    run_figures(args.figures or FIGURES, scale=args.scale, out=args.out, jobs=args.jobs, fresh=args.fresh)
+    return 0
+
+
+def _add_convert(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        _convert,
+        "convert",
+        "convert learning rate, batch size and momentum at equal noise scale",
+        """  sgdnoise convert --learning-rate 0.1 --batch-size 128 --n-train 50000 --momentum 0.9 --to-batch-size 1024
+  sgdnoise convert --learning-rate 0.1 --batch-size 128 --n-train 50000 --to-learning-rate 0.5
+  sgdnoise convert --learning-rate 0.5 --batch-size 640 --n-train 50000 --momentum 0.9 --to-momentum 0.98""",
+    )
+    _add_setting(parser)
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--to-batch-size", type=int, metavar="B", help="batch size wanted; the learning rate follows")
+    target.add_argument("--to-learning-rate", type=float, metavar="EPS", help="learning rate wanted; the batch size follows")
+    target.add_argument("--to-momentum", type=float, metavar="M", help="momentum wanted; the batch size follows")
+
+
+def _convert(args: argparse.Namespace) -> int:
+    answer = convert(
+        args.learning_rate,
+        args.batch_size,
+        args.n_train,
+        momentum=args.momentum,
+        to_batch_size=args.to_batch_size,
+        to_learning_rate=args.to_learning_rate,
+        to_momentum=args.to_momentum,
+    )
+    print(json.dumps(answer, indent=2) if args.json else _convert_text(answer))
+    return 0
+
+
+_ROWS = {
+    "learning_rate": "learning rate",
+    "batch_size": "batch size",
+    "momentum": "momentum",
+    "noise_scale": "noise scale g",
+    "noise_scale_change": "change of g",
+    "updates_per_epoch": "updates per epoch",
+    "lost_epochs": "epochs lost to the accumulator",
+}
+
+
+def convert(
+    learning_rate: float,
+    batch_size: int,
+    n_train: int,
+    *,
+    momentum: float = 0.0,
+    to_batch_size: int | None = None,
+    to_learning_rate: float | None = None,
+    to_momentum: float | None = None,
+) -> dict[str, Any]:
+    """Convert a setting to a new batch size, learning rate or momentum at equal noise scale.
+
+    Parameters
+    ----------
+    learning_rate, batch_size, n_train, momentum
+        The setting to start from.
+    to_batch_size, to_learning_rate, to_momentum : number, optional
+        The one quantity wanted. For a batch size the learning rate follows; for the others the batch size, rounded.
+
+    Returns
+    -------
+    dict
+        "before", "linear_rule" and "exact_rule", each a dict of the setting, its noise scale, the relative change of that, its
+        updates per epoch and the epochs lost to the accumulator (None where a rule has no answer); and "warnings".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is of the wrong kind or out of range.
+    """
+
+    def setting(learning_rate: float, batch_size: int, momentum: float) -> dict[str, float]:
+        g_now = noise_scale(learning_rate, batch_size, n_train, momentum=momentum)
+        return {
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "momentum": momentum,
+            "noise_scale": g_now,
+            "noise_scale_change": g_now / g - 1,
+            "updates_per_epoch": n_train // batch_size,
+            "lost_epochs": lost_epochs(batch_size, n_train, momentum),
+        }
+
+    g = noise_scale(learning_rate, batch_size, n_train, momentum=momentum)
+    if g == 0:
+        raise ValueError(f"batch_size must be below n_train={n_train}, got {batch_size}; the full batch has no noise to keep")
+    warnings: list[str] = []
+    linear: dict[str, float] | None = None
+    exact: dict[str, float] | None = None
+    if to_batch_size is not None:
+        linear = setting(learning_rate * to_batch_size / batch_size, to_batch_size, momentum)
+        if to_batch_size < n_train:
+            exact = setting(learning_rate_for(g, to_batch_size, n_train, momentum=momentum), to_batch_size, momentum)
+        else:
+            warnings.append("the full batch has no noise: no learning rate keeps g")
+    else:
+        new_rate = learning_rate if to_learning_rate is None else to_learning_rate
+        new_momentum = momentum if to_momentum is None else to_momentum
+        wanted = batch_size_for(g, new_rate, n_train, momentum=new_momentum)
+        exact = setting(new_rate, max(1, round(wanted)), new_momentum)
+        if wanted < 0.5:
+            warnings.append("even batches of 1 make less noise than that")
+        wanted = batch_size * (new_rate / learning_rate) * (1 - momentum) / (1 - new_momentum)
+        if wanted <= n_train:
+            linear = setting(new_rate, max(1, round(wanted)), new_momentum)
+        else:
+            warnings.append(f"the linear rule asks for a batch of {wanted:.0f}, more than there are examples")
+    if any(after is not None and after["batch_size"] * 10 > n_train for after in (linear, exact)):
+        warnings.append(_past_tenth(n_train))
+    before = setting(learning_rate, batch_size, momentum)
+    return {"n_train": n_train, "before": before, "linear_rule": linear, "exact_rule": exact, "warnings": warnings}
+
+
+def _past_tenth(n_train: int) -> str:
+    return (
+        f"batch size above N/10 = {n_train / 10:g}: equal g need not mean equal training there; "
+        "the paper grows the batch up to about N/10 and then lowers the learning rate"
+    )
+
+
+def _convert_text(answer: dict[str, Any]) -> str:
+    columns = [answer["before"], answer["linear_rule"], answer["exact_rule"]]
+    lines = [f"{'N = ' + str(answer['n_train']):32}{'before':>12}{'linear rule':>14}{'exact rule':>14}"]
+    for key, label in _ROWS.items():
+        cells = []
+        for column in columns:
+            if column is None:
+                cells.append("none")
+            elif key == "noise_scale_change":
+                cells.append("" if column is columns[0] else f"{column[key]:+.2%}")
+            else:
+                cells.append(f"{column[key]:.5g}")
+        lines.append(f"{label:32}{cells[0]:>12}{cells[1]:>14}{cells[2]:>14}")
+    lines += [f"warning: {warning}" for warning in answer["warnings"]]
+    return "\n".join(lines)
+
+
+def _add_schedule(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        _schedule,
+        "schedule",
+        "turn a step-decay schedule into the growing-batch schedule of equal noise",
+        """  sgdnoise schedule --learning-rate 0.1 --batch-size 128 --n-train 50000 --momentum 0.9 \\
+      --milestones 60 120 160 --n-epochs 200 --factor 5 --max-batch-size 5120
+  sgdnoise schedule --learning-rate 3 --batch-size 8192 --n-train 1281167 --momentum 0.9 \\
+      --milestones 30 60 80 --n-epochs 90 --factor 10 --max-batch-size 81920 --json""",
+    )
+    _add_setting(parser)
+    parser.add_argument("--milestones", type=int, nargs="+", required=True, metavar="EPOCH", help="where learning rate drops")
+    parser.add_argument("--n-epochs", type=int, required=True, metavar="E", help="length of training")
+    parser.add_argument("--factor", type=float, default=5.0, metavar="F", help="what it is divided by each time; default: 5")
+    parser.add_argument("--max-batch-size", type=int, metavar="B", help="largest batch size; the learning rate takes the rest")
+    parser.add_argument("--n-drops", type=int, metavar="D", help="convert only the first D drops; 1 is the paper's hybrid")
+    parser.add_argument("--exact", action="store_true", help="keep g = eps (N/B - 1)/(1 - m) itself, not eps N/(B (1 - m))")
+
+
+def _schedule(args: argparse.Namespace) -> int:
+    decaying = step_decay(
+        args.learning_rate, args.batch_size, milestones=args.milestones, n_epochs=args.n_epochs, factor=args.factor
+    )
+    growing = grow_batch(decaying, args.n_train, max_batch_size=args.max_batch_size, n_drops=args.n_drops, exact=args.exact)
+    schedules = {"decaying": decaying, "growing": growing}
+    if args.json:
+        answer = {name: _schedule_json(schedule, args.n_train, args.momentum) for name, schedule in schedules.items()}
+        print(json.dumps({"n_train": args.n_train, "momentum": args.momentum, **answer}, indent=2))
+        return 0
+    for name, schedule in schedules.items():
+        print(f"{name}: {schedule.n_updates(args.n_train)} updates")
+        print(schedule.table(args.n_train, args.momentum))
+        print()
+    if max(stage.batch_size for stage in growing) * 10 > args.n_train:
+        print(f"warning: {_past_tenth(args.n_train)} (--max-batch-size)")
+    return 0
+
+
+def _schedule_json(schedule: Schedule, n_train: int, momentum: float) -> dict[str, Any]:
+    stages = [
+        {**asdict(stage), "noise_scale": float(g)}
+        for stage, g in zip(schedule, schedule.noise_scale(n_train, momentum), strict=True)
+    ]
+    counts = {"drop_last": True, "keep_last": False, "exact": None}
+    return {"stages": stages, "n_updates": {name: schedule.n_updates(n_train, value) for name, value in counts.items()}}

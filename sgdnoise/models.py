@@ -1,0 +1,496 @@
+"""Softmax classifiers on one flat parameter vector: the multilayer perceptron, and logistic regression as its case without
+hidden layers.
+
+With h_0 = X the forward pass is, for layers l = 1 .. L::
+
+    z_l = h_{l-1} W_l + b_l,    h_l = phi(z_l) for l < L,    p = softmax(z_L)
+
+and the loss is the mean cross-entropy of the n examples plus an L2 term on the weights alone::
+
+    loss = -1/n sum_i log p_i[y_i] + l2/2 sum_l |W_l|^2.
+
+Backpropagation starts from d_L = (p - onehot(y))/n, the derivative by z_L, and goes down::
+
+    dloss/dW_l = h_{l-1}' d_l + l2 W_l,    dloss/db_l = sum_i d_l,    d_{l-1} = (d_l W_l') phi'(z_{l-1}).
+
+The Hessian-vector product differentiates exactly these lines along a direction v (Pearlmutter's R operator): it costs about
+two gradients, and no P x P matrix is formed.
+
+References
+----------
+B. A. Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computation 6, 1994.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+
+from . import _checks as check
+
+Layers = list[tuple[np.ndarray, np.ndarray]]
+"""Weights and biases of each layer."""
+
+ACTIVATIONS = ("relu", "tanh")
+
+_EVALUATION_CHUNK = 1000  # rows per pass of `evaluate`: bounds its memory, and the activations stay in cache
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Multilayer perceptron with a softmax output and cross-entropy loss.
+
+    Holds the architecture only; parameters are one flat vector that every method takes, so that optimizers, samplers and
+    physics see a point in R^P.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of inputs.
+    hidden_layer_sizes : sequence of int
+        Units of each hidden layer; empty for logistic regression.
+    n_classes : int
+        Number of classes, at least 2.
+    activation : {"relu", "tanh"}, default "relu"
+        The papers' networks use relu; tanh has a smooth Hessian.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    Layout of the vector: W_1 (row by row, n_in x n_out), b_1, W_2, b_2, ...
+
+    Convention: the loss is the MEAN over the examples plus ``l2 / 2 * |weights|^2``. The L2 term leaves the biases out and
+    does not depend on the batch size. The papers' cost C is the SUM.
+
+    All methods work in float32 or float64, as the parameters are, and refuse bad input: `TypeError` for the wrong kind of
+    array, `ValueError` for a wrong shape, no rows, features that are not finite, or labels out of range.
+
+    Examples
+    --------
+    >>> model = MLP(196, (128,), 10)
+    >>> model.n_params
+    26506
+    >>> params = model.init(rng=0)
+    >>> X, y = np.zeros((5, 196)), np.arange(5)
+    >>> round(model.loss(params, X, y), 4)  # all biases are 0: log(10)
+    2.3026
+    """
+
+    n_features: int
+    hidden_layer_sizes: tuple[int, ...]
+    n_classes: int
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        """Check the architecture."""
+        sizes = self.hidden_layer_sizes
+        if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+            raise TypeError(f"hidden_layer_sizes must be a sequence of integers, got {sizes!r}; for one layer write ({sizes},)")
+        check.integer("n_features", self.n_features)
+        check.integer("n_classes", self.n_classes, 2)
+        check.choice("activation", self.activation, ACTIVATIONS)
+        object.__setattr__(self, "hidden_layer_sizes", tuple(check.integer("hidden_layer_sizes", n) for n in sizes))
+
+    @property
+    def layer_shapes(self) -> list[tuple[int, int]]:
+        """Shape (n_in, n_out) of each layer's weights."""
+        sizes = [self.n_features, *self.hidden_layer_sizes, self.n_classes]
+        return list(pairwise(sizes))
+
+    @property
+    def n_params(self) -> int:
+        """Length P of the parameter vector."""
+        return sum((n_in + 1) * n_out for n_in, n_out in self.layer_shapes)
+
+    def init(self, rng: np.random.Generator | int | None = None, dtype: Any = float) -> np.ndarray:
+        """Draw initial parameters.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator, int or None
+            Handed to `numpy.random.default_rng`.
+        dtype : dtype, default float64
+            float32 or float64.
+
+        Returns
+        -------
+        ndarray of shape (n_params,)
+            Weights are normal with variance 2/n_in before a relu (He) and 1/n_in else; biases are 0.
+
+        Raises
+        ------
+        TypeError
+            If `dtype` is neither float32 nor float64.
+        """
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+        rng = np.random.default_rng(rng)
+        params = np.zeros(self.n_params, dtype)
+        layers = self.unpack(params)
+        for i, (weights, _) in enumerate(layers):
+            before_relu = self.activation == "relu" and i < len(layers) - 1
+            weights[:] = rng.standard_normal(weights.shape) * np.sqrt((2 if before_relu else 1) / weights.shape[0])
+        return params
+
+    def unpack(self, params: np.ndarray) -> Layers:
+        """View a flat vector as the weights and biases of each layer.
+
+        Parameters
+        ----------
+        params : ndarray of shape (..., n_params)
+            One vector, or any stack of them.
+
+        Returns
+        -------
+        list of (weights, biases)
+            Of shapes (..., n_in, n_out) and (..., n_out): views, so that writing to them writes to `params`.
+
+        Raises
+        ------
+        ValueError
+            If the last axis of `params` is not n_params long.
+        """
+        if params.shape[-1] != self.n_params:
+            raise ValueError(f"params must have a last axis of n_params={self.n_params}, got shape {params.shape}")
+        layers, start, stack = [], 0, params.shape[:-1]
+        for n_in, n_out in self.layer_shapes:
+            weights = params[..., start : start + n_in * n_out].reshape(*stack, n_in, n_out)
+            start += n_in * n_out
+            layers.append((weights, params[..., start : start + n_out]))
+            start += n_out
+        return layers
+
+    def logits(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """Inputs of the softmax.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            The parameters.
+        X : ndarray of shape (n, n_features)
+            The examples.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            z_L: log-probabilities up to a constant in each row.
+        """
+        self._check(params, X)
+        return self._forward(self.unpack(params), X)[-1]
+
+    def predict(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """Most probable class of each example.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            The parameters.
+        X : ndarray of shape (n, n_features)
+            The examples.
+
+        Returns
+        -------
+        ndarray of int, shape (n,)
+            Classes from 0 to n_classes - 1.
+        """
+        return self.logits(params, X).argmax(axis=1)  # type: ignore[no-any-return]
+
+    def evaluate(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy, in one pass with bounded memory.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            The parameters.
+        X : ndarray of shape (n, n_features)
+            The examples.
+        y : ndarray of int, shape (n,)
+            Their classes.
+
+        Returns
+        -------
+        loss, accuracy : float
+            Cross-entropy without the L2 term, in nats, and the fraction predicted right.
+        """
+        self._check(params, X, y)
+        layers = self.unpack(params)
+        loss, n_right = 0.0, 0
+        for start in range(0, len(X), _EVALUATION_CHUNK):
+            rows = slice(start, start + _EVALUATION_CHUNK)
+            logits = self._forward(layers, X[rows])[-1]
+            n_right += int(np.count_nonzero(logits.argmax(axis=1) == y[rows]))
+            loss += float(_cross_entropy(logits, y[rows])[0].sum(dtype=np.float64))
+        return loss / len(X), n_right / len(X)
+
+    def accuracy(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> float:
+        """Fraction of examples predicted right.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            The parameters.
+        X : ndarray of shape (n, n_features)
+            The examples.
+        y : ndarray of int, shape (n,)
+            Their classes.
+
+        Returns
+        -------
+        float
+            From 0 to 1.
+        """
+        return self.evaluate(params, X, y)[1]
+
+    def loss(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> float:
+        """Mean cross-entropy plus the L2 term.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            The parameters.
+        X : ndarray of shape (n, n_features)
+            The examples.
+        y : ndarray of int, shape (n,)
+            Their classes.
+        l2 : float, default 0
+            Coefficient of ``|weights|^2 / 2``, at least 0.
+
+        Returns
+        -------
+        float
+            In nats.
+        """
+        l2 = check.number("l2", l2, at_least=0)
+        return self.evaluate(params, X, y)[0] + self._penalty(self.unpack(params), l2)
+
+    def gradient(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> np.ndarray:
+        """Gradient of the loss.
+
+        Parameters
+        ----------
+        params, X, y, l2
+            As for `loss`.
+
+        Returns
+        -------
+        ndarray of shape (n_params,)
+            In the layout of `params`.
+        """
+        return self.loss_and_gradient(params, X, y, l2)[1]
+
+    def loss_and_gradient(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[float, np.ndarray]:
+        """Loss and its gradient, by backpropagation.
+
+        Parameters
+        ----------
+        params, X, y, l2
+            As for `loss`.
+
+        Returns
+        -------
+        loss : float
+            As `loss` returns.
+        gradient : ndarray of shape (n_params,)
+            In the layout of `params`.
+
+        Notes
+        -----
+        The module's docstring has the equations.
+        """
+        self._check(params, X, y)
+        l2 = check.number("l2", l2, at_least=0)
+        layers = self.unpack(params)
+        hidden = self._forward(layers, X)
+        losses, delta = _cross_entropy(hidden.pop(), y)
+        delta /= len(X)
+        gradient = np.empty_like(params)
+        for (weights, _), (d_weights, d_biases), h in self._downwards(layers, self.unpack(gradient), hidden):
+            np.matmul(h.T, delta, out=d_weights)
+            d_weights += l2 * weights
+            delta.sum(axis=0, out=d_biases)
+            if h is not X:
+                delta = delta @ weights.T * self._slope(h)
+        return float(losses.mean()) + self._penalty(layers, l2), gradient
+
+    def per_example_gradients(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Gradient of each example's own cross-entropy.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            The parameters.
+        X : ndarray of shape (n_examples, n_features)
+            The examples.
+        y : ndarray of int, shape (n_examples,)
+            Their classes.
+
+        Returns
+        -------
+        ndarray of shape (n_examples, n_params)
+            Row i is g_i. Takes n_examples * n_params numbers of memory.
+
+        Notes
+        -----
+        Convention: without L2 term, which is no example's own. The mean of the rows is `gradient` with l2 = 0; their
+        covariance is the F (or S) of the theory.
+        """
+        self._check(params, X, y)
+        layers = self.unpack(params)
+        hidden = self._forward(layers, X)
+        delta = _cross_entropy(hidden.pop(), y)[1]
+        gradients = np.empty((len(X), self.n_params), params.dtype)
+        for (weights, _), (d_weights, d_biases), h in self._downwards(layers, self.unpack(gradients), hidden):
+            np.multiply(h[:, :, None], delta[:, None, :], out=d_weights)
+            d_biases[:] = delta
+            if h is not X:
+                delta = delta @ weights.T * self._slope(h)
+        return gradients
+
+    def hessian_vector_product(
+        self, params: np.ndarray, v: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0
+    ) -> np.ndarray:
+        """Product of the loss's Hessian with a vector, exact and without the Hessian.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            The parameters.
+        v : ndarray of shape (n_params,)
+            The vector.
+        X, y, l2
+            As for `loss`.
+
+        Returns
+        -------
+        ndarray of shape (n_params,)
+            H v.
+
+        Notes
+        -----
+        Every line of `loss_and_gradient`, followed by its derivative along v (written d...v in the code). At a kink of relu
+        the one-sided derivative is taken, as in the gradient.
+
+        References
+        ----------
+        Pearlmutter, Neural Computation 6, 1994.
+        """
+        self._check(params, X, y)
+        check.float_array("v", v, (self.n_params,))
+        l2 = check.number("l2", l2, at_least=0)
+        layers, directions = self.unpack(params), self.unpack(v)
+        hidden = self._forward(layers, X)
+        # Forward along v: h' = phi'(z) z', with z' = h' W + h V + c.
+        h_v = np.zeros_like(X)
+        hidden_v = [h_v]
+        for (weights, _), (weights_v, biases_v), h, h_next in zip(layers, directions, hidden[:-1], hidden[1:], strict=True):
+            h_v = h_v @ weights + h @ weights_v + biases_v
+            if h_next is not hidden[-1]:
+                h_v = h_v * self._slope(h_next)
+            hidden_v.append(h_v)
+        logits_v = hidden_v.pop()
+        p = _cross_entropy(hidden.pop(), y)[1]
+        delta = p / len(X)
+        p[np.arange(len(y)), y] += 1
+        delta_v = p * (logits_v - (p * logits_v).sum(axis=1, keepdims=True)) / len(X)
+        product = np.empty_like(params)
+        steps = self._downwards(layers, self.unpack(product), hidden)
+        for ((weights, _), (d_weights, d_biases), h), (weights_v, _), h_v in zip(
+            steps, directions[::-1], hidden_v[::-1], strict=True
+        ):
+            d_weights[:] = h_v.T @ delta + h.T @ delta_v + l2 * weights_v
+            delta_v.sum(axis=0, out=d_biases)
+            if h is not X:
+                below, slope = delta @ weights.T, self._slope(h)
+                delta_v = (delta_v @ weights.T + delta @ weights_v.T) * slope
+                if self.activation == "tanh":
+                    # phi''(z) z' = -2 h phi'(z) z' = -2 h h'; for relu phi'' is 0.
+                    delta_v += below * -2 * h * h_v
+                delta = below * slope
+        return product
+
+    def _forward(self, layers: Layers, X: np.ndarray) -> list[np.ndarray]:
+        """Return [X, h_1, ..., logits]."""
+        hidden = [X]
+        for weights, biases in layers[:-1]:
+            z = hidden[-1] @ weights
+            z += biases
+            hidden.append(np.maximum(z, 0, out=z) if self.activation == "relu" else np.tanh(z, out=z))
+        hidden.append(hidden[-1] @ layers[-1][0] + layers[-1][1])
+        return hidden
+
+    def _downwards(
+        self, layers: Layers, gradient: Layers, hidden: list[np.ndarray]
+    ) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], np.ndarray]]:
+        """From the last layer to the first: its parameters, their gradient, and its input."""
+        return zip(layers[::-1], gradient[::-1], hidden[::-1], strict=True)
+
+    def _slope(self, h: np.ndarray) -> np.ndarray:
+        """phi'(z), as a function of h = phi(z)."""
+        return h > 0 if self.activation == "relu" else 1 - h * h
+
+    def _penalty(self, layers: Layers, l2: float) -> float:
+        return 0.5 * l2 * sum(float(np.vdot(weights, weights)) for weights, _ in layers) if l2 else 0.0
+
+    def _check(self, params: np.ndarray, X: np.ndarray, y: np.ndarray | None = None) -> None:
+        # Parameters may be infinite or NaN: that is how training finds out that it diverged.
+        check.float_array("params", params, (self.n_params,), finite=False)
+        check.float_array("X", X, (None, self.n_features))
+        if y is not None:
+            check.labels("y", y, len(X), self.n_classes)
+
+
+class LogisticRegression(MLP):
+    """Multinomial logistic regression: the `MLP` without hidden layers.
+
+    Its loss is convex, and with ``l2 > 0`` strictly so in the weights.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of inputs.
+    n_classes : int, default 2
+        Number of classes, at least 2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    Convention: softmax over all classes, two included; the usual sigmoid weights are the difference of the two columns. Adding
+    one number to all biases (or one vector to all columns of the weights) changes no probability.
+
+    Examples
+    --------
+    >>> LogisticRegression(2).n_params
+    6
+    """
+
+    def __init__(self, n_features: int, n_classes: int = 2) -> None:
+        super().__init__(n_features, (), n_classes)
+
+    def __repr__(self) -> str:
+        """Return the call that makes this model."""
+        return f"LogisticRegression({self.n_features}, {self.n_classes})"
+
+
+def _cross_entropy(logits: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each example's -log p[y], and its derivative p - onehot(y) by the logits, which are overwritten."""
+    rows = np.arange(len(y))
+    logits -= logits.max(axis=1, keepdims=True)  # the largest exponent is 0: no overflow
+    picked = logits[rows, y]
+    p = np.exp(logits, out=logits)
+    total = p.sum(axis=1)
+    losses = np.log(total) - picked
+    p /= total[:, None]
+    p[rows, y] -= 1
+    return cast(np.ndarray, losses), p

@@ -1,0 +1,188 @@
+"""SGD, with momentum and Nesterov's, and Adam, as pairs of pure functions.
+
+An `Optimizer` is a pair ``(init, update)``: ``init(params)`` makes the state, ``update(gradient, state, learning_rate)`` gives
+the step to ADD to the parameters and the next state. Nothing is changed in place, and a custom optimizer is two functions::
+
+    a <- m a + gradient                              w <- w - learning_rate * a                  (momentum, trace form)
+                                                     w <- w - learning_rate * (gradient + m a)   (Nesterov, with the new a)
+
+    u <- b1 u + (1 - b1) gradient,  s <- b2 s + (1 - b2) gradient^2                              (Adam)
+                                                     w <- w - learning_rate * u^ / (sqrt(s^) + eps)
+
+with u^ = u/(1 - b1^t), s^ = s/(1 - b2^t) after t updates. With momentum the learning rate stands OUTSIDE the accumulator. The
+velocity form, v <- m v - learning_rate * gradient, is the same while the learning rate is constant and differs as soon as it
+changes. Smith et al. (2018) print the trace form in equations 6 to 9 with a minus sign missing.
+
+References
+----------
+S. L. Smith, P.-J. Kindermans, C. Ying, Q. V. Le, ICLR 2018, arXiv:1711.00489.
+D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, arXiv:1412.6980.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _checks as check
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A pair of pure functions that turn gradients into steps.
+
+    Parameters
+    ----------
+    init : callable
+        ``init(params) -> state``.
+    update : callable
+        ``update(gradient, state, learning_rate) -> (step, state)``; the new parameters are ``params + step``.
+
+    Examples
+    --------
+    The sign of the gradient, without any state:
+
+    >>> signs = Optimizer(init=lambda params: None, update=lambda g, state, lr: (-lr * np.sign(g), None))
+    >>> signs.update(np.array([3.0, -0.1]), signs.init(np.zeros(2)), 0.5)[0]
+    array([-0.5,  0.5])
+    """
+
+    init: Callable[[np.ndarray], Any]
+    update: Callable[[np.ndarray, Any, float], tuple[np.ndarray, Any]]
+
+
+class SgdState(NamedTuple):
+    """State of `sgd`: the accumulator a, of the parameters' shape."""
+
+    trace: np.ndarray
+
+
+class AdamState(NamedTuple):
+    """State of `adam`: the number t of updates done, and the two moments u and s, not yet corrected for bias."""
+
+    n_updates: int
+    mean: np.ndarray
+    mean_square: np.ndarray
+
+
+def _sgd_init(params: np.ndarray) -> SgdState:
+    return SgdState(np.zeros_like(params))
+
+
+def _sgd_update(
+    gradient: np.ndarray, state: SgdState, learning_rate: float, *, momentum: float, nesterov: bool
+) -> tuple[np.ndarray, SgdState]:
+    trace = momentum * state.trace + gradient
+    direction = gradient + momentum * trace if nesterov else trace
+    return -learning_rate * direction, SgdState(trace)
+
+
+def _adam_init(params: np.ndarray) -> AdamState:
+    return AdamState(0, np.zeros_like(params), np.zeros_like(params))
+
+
+def _adam_update(
+    gradient: np.ndarray, state: AdamState, learning_rate: float, *, b1: float, b2: float, eps: float
+) -> tuple[np.ndarray, AdamState]:
+    n_updates = state.n_updates + 1
+    mean = b1 * state.mean + (1 - b1) * gradient
+    mean_square = b2 * state.mean_square + (1 - b2) * gradient**2
+    scale = np.sqrt(mean_square / (1 - b2**n_updates)) + eps
+    # With eps = 0 a parameter whose gradients were all zero has 0/0, and stays where it is.
+    direction = np.divide(mean / (1 - b1**n_updates), scale, out=np.zeros_like(mean), where=scale != 0)
+    return -learning_rate * direction, AdamState(n_updates, mean, mean_square)
+
+
+def sgd(momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
+    """Stochastic gradient descent, with momentum in the trace form.
+
+    Parameters
+    ----------
+    momentum : float, default 0
+        The papers' m, in [0, 1).
+    nesterov : bool, default False
+        Look ahead by one step of momentum.
+
+    Returns
+    -------
+    Optimizer
+        With state `SgdState`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    ``a <- m a + gradient``; step ``-learning_rate * a``, or with Nesterov ``-learning_rate * (gradient + m a)``.
+
+    Convention: a gradient moves the parameters by -learning_rate/(1 - m) times itself in all, which is where the 1/(1 - m) of
+    the noise scale comes from. Nesterov does not need momentum above 0, and is then plain SGD.
+
+    References
+    ----------
+    Smith et al. 2018, arXiv:1711.00489, equations 4 to 9 (with the sign put right).
+
+    Examples
+    --------
+    >>> optimizer = sgd(momentum=0.5)
+    >>> state = optimizer.init(np.zeros(1))
+    >>> for gradient in (1.0, 0.0, 0.0):
+    ...     step, state = optimizer.update(np.array([gradient]), state, 0.1)
+    ...     print(step)
+    [-0.1]
+    [-0.05]
+    [-0.025]
+    """
+    momentum = float(check.number("momentum", momentum, at_least=0, below=1))
+    return Optimizer(_sgd_init, partial(_sgd_update, momentum=momentum, nesterov=check.flag("nesterov", nesterov)))
+
+
+def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
+    """Adam.
+
+    Parameters
+    ----------
+    b1, b2 : float, default 0.9 and 0.999
+        Decay rates of the mean and of the mean square of the gradient, in [0, 1).
+    eps : float, default 1e-8
+        Added to the root of the mean square, at least 0. (Not the learning rate, which the papers call eps.)
+
+    Returns
+    -------
+    Optimizer
+        With state `AdamState`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    Step ``-learning_rate * u^ / (sqrt(s^) + eps)``, both moments corrected for bias, eps outside the root. With eps = 0 the
+    scale of the gradient drops out.
+
+    Convention: Adam has no noise scale g in this theory.
+
+    References
+    ----------
+    Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
+
+    Examples
+    --------
+    The first step is the sign of the gradient times the learning rate:
+
+    >>> optimizer = adam()
+    >>> optimizer.update(np.array([5.0, -0.01]), optimizer.init(np.zeros(2)), 0.1)[0].round(6)
+    array([-0.1,  0.1])
+    """
+    b1 = float(check.number("b1", b1, at_least=0, below=1))
+    b2 = float(check.number("b2", b2, at_least=0, below=1))
+    eps = float(check.number("eps", eps, at_least=0))
+    return Optimizer(_adam_init, partial(_adam_update, b1=b1, b2=b2, eps=eps))

@@ -1,0 +1,20 @@
+"""The papers' figures, one module each.
+
+A figure module has a `TITLE` and three functions:
+
+``run(scale, compute)``
+    Returns the figure's numbers as a JSON-able dict. ``compute(tasks)`` gives the result of each `TrainingTask`; it is the
+    runner's business where and when that happens.
+``plot(result)``
+    Draws the figure from that dict alone.
+``rows(result)``
+    Gives a header and the lines of the CSV file.
+
+`run_figures` runs any of them and writes their files.
+"""
+
+from .runner import FIGURES, run_figures
+from .tasks import SCALES, Scale, TrainingTask
+from .verdicts import Verdict
+
+__all__ = ["FIGURES", "SCALES", "Scale", "TrainingTask", "Verdict", "run_figures"]

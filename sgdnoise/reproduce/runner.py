@@ -1,0 +1,218 @@
+"""Runs the figures: tasks over processes, results to files, progress to stderr.
+
+Each finished task is written at once, atomically, to its own file under ``OUT/runs``; a run that was interrupted goes on where
+it stopped. The file's name is a hash of the task, of the versions of this package and of NumPy, and the task stands in the file
+too: a file that is damaged or belongs to another task is named and computed again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from .. import __version__
+from .._files import atomic_write
+from .tasks import SCALES, Arrays, TrainingTask
+
+FIGURES = ("fig1", "fig2")
+_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def run_figures(
+    figures: Sequence[str] = FIGURES,
+    *,
+    scale: str = "default",
+    out: str | os.PathLike[str] = "results",
+    jobs: int | None = None,
+    fresh: bool = False,
+    report: Callable[[str], object] = print,
+    progress: TextIO | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Run figures and write, for each, a picture (PNG), its numbers (JSON) and a table (CSV).
+
+    Parameters
+    ----------
+    figures : sequence of str
+        Names out of `FIGURES`.
+    scale : {"default", "quick", "full"}
+        See `SCALES`.
+    out : path
+        Folder for the files.
+    jobs : int, optional
+        Number of processes; default: the number of CPUs this process may use. Results do not depend on it.
+    fresh : bool, default False
+        Compute everything again, finished tasks included.
+    report : callable, default print
+        Gets each line of the report.
+    progress : text stream, optional
+        Where progress goes; default: stderr.
+
+    Returns
+    -------
+    dict
+        For each figure what its JSON file holds.
+
+    Raises
+    ------
+    ValueError
+        If a figure or a scale is unknown.
+    OSError
+        If a file cannot be written.
+    """
+    for name in figures:
+        if name not in FIGURES:
+            raise ValueError(f"figure must be one of {', '.join(FIGURES)}, got {name!r}")
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
+    out = Path(out)
+    jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    done = {}
+
+    def compute(tasks: Sequence[TrainingTask]) -> list[Arrays]:
+        return run_tasks(tasks, out / "runs", jobs=jobs, fresh=fresh, progress=progress or sys.stderr)
+
+    for name in figures:
+        module = import_module(f".{name}", __package__)
+        start = time.perf_counter()
+        result = module.run(SCALES[scale], compute)
+        record = {
+            "figure": name,
+            "title": module.TITLE,
+            "scale": scale,
+            "versions": {"sgdnoise": __version__, "numpy": np.__version__, "python": platform.python_version()},
+            "wall_time_s": round(time.perf_counter() - start, 1),
+            **result,
+            "verdicts": [vars(verdict) | {"holds": verdict.holds} for verdict in result["verdicts"]],
+        }
+        done[name] = record
+        report(f"\n{module.TITLE}")
+        for verdict in result["verdicts"]:
+            report(f"  {verdict}")
+        for path in _write(module, record, out / name):
+            report(f"  wrote {path}")
+    return done
+
+
+def _write(module: Any, record: dict[str, Any], stem: Path) -> Iterator[Path]:
+    """Write the JSON, CSV and PNG of one figure."""
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(module.rows(record))
+    picture = io.BytesIO()
+    module.plot(record).savefig(picture, format="png")
+    contents = {"json": json.dumps(record, indent=1).encode(), "csv": table.getvalue().encode(), "png": picture.getvalue()}
+    for suffix, content in contents.items():
+        path = stem.with_suffix("." + suffix)
+        with atomic_write(path) as file:
+            file.write(content)
+        yield path
+
+
+def run_tasks(tasks: Sequence[TrainingTask], directory: Path, *, jobs: int, fresh: bool, progress: TextIO) -> list[Arrays]:
+    """Run tasks that have no result file yet, each in its own process; return all results in the tasks' order."""
+    results: dict[TrainingTask, Arrays] = {}
+    for task in tasks:
+        if not fresh and (arrays := _load(task, directory, progress)) is not None:
+            results[task] = arrays
+    missing = [task for task in tasks if task not in results]
+    if results:
+        print(f"{len(results)} of {len(tasks)} runs are there already", file=progress)
+    if missing:
+        missing.sort(key=lambda task: -task.cost)  # long ones first, so that the processes end together
+        with _processes(min(jobs, len(missing))) as executor:
+            futures = {executor.submit(task_result, task): task for task in missing}
+            for future in _with_progress(futures, progress):
+                task = futures[future]
+                results[task] = future.result()
+                _save(task, results[task], directory)
+    return [results[task] for task in tasks]
+
+
+def task_result(task: TrainingTask) -> Arrays:
+    """Run a task; a function of its own because that is what can be sent to another process."""
+    return task.run()
+
+
+@contextmanager
+def _processes(n: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes with one BLAS thread each; on Ctrl-C or an error they are ended at once."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))  # read when a worker loads BLAS: many threads per core are 10 times slower
+    executor = ProcessPoolExecutor(
+        n, mp_context=multiprocessing.get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
+    )
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _with_progress(futures: dict[Future[Arrays], TrainingTask], stream: TextIO) -> Iterator[Future[Arrays]]:
+    """Pass on futures as they complete, with the time left on `stream`."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        pass
+    else:
+        yield from tqdm(as_completed(futures), total=len(futures), unit="run", file=stream)
+        return
+    start, done, total = time.perf_counter(), 0.0, sum(task.cost for task in futures.values())
+    for i, future in enumerate(as_completed(futures)):
+        yield future
+        done += futures[future].cost
+        elapsed = time.perf_counter() - start
+        left = elapsed * (total - done) / done
+        print(f"run {i + 1} of {len(futures)} done, {elapsed:.0f} s, about {left:.0f} s left", file=stream, flush=True)
+
+
+def _path(task: TrainingTask, directory: Path) -> Path:
+    identity = f"{task!r} sgdnoise {__version__} numpy {np.__version__}"
+    return directory / (hashlib.sha256(identity.encode()).hexdigest()[:20] + ".npz")
+
+
+def _save(task: TrainingTask, arrays: Arrays, directory: Path) -> None:
+    with atomic_write(_path(task, directory)) as file:
+        np.savez(file, task=np.array(repr(task)), **arrays)  # type: ignore[arg-type]
+
+
+def _load(task: TrainingTask, directory: Path, progress: TextIO) -> Arrays | None:
+    """Load the result of a task; None if there is none, or none that can be trusted."""
+    path = _path(task, directory)
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if str(arrays.pop("task")) == repr(task):
+            return arrays
+        problem = "belongs to another task"
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        problem = f"is damaged ({error})"
+    print(f"{path} {problem}: computing it again", file=progress)
+    return None
