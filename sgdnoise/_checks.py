@@ -31,12 +31,17 @@ def _bound(bound: Bound) -> tuple[str, Number]:
     return f"{bound}", bound
 
 
-def _fail(error: type[Exception], name: str, constraint: str, value: object, hint: str = "") -> Exception:
+def _error(kind: type[Exception], name: str, constraint: str, came: str, hint: str = "") -> Exception:
     """Word an error."""
-    shown = repr(value) if isinstance(value, str) else str(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return error(f"{name} must be {constraint}, got {shown}" + (f"; {hint}" if hint else ""))
+    came = came if len(came) <= 80 else came[:77] + "..."
+    return kind(f"{name} must be {constraint}, got {came}" + (f"; {hint}" if hint else ""))
+
+
+def _typed(value: object) -> str:
+    """Show a value of the wrong type."""
+    if isinstance(value, np.ndarray):
+        return f"an array of dtype {value.dtype}"
+    return f"{value!r} of type {type(value).__name__}"
 
 
 def number(
@@ -59,9 +64,9 @@ def number(
         if value.dtype.kind in "iu":
             value = value.astype(np.float64)
         elif value.dtype.kind != "f":
-            raise _fail(TypeError, name, kind, f"an array of dtype {value.dtype}")
+            raise _error(TypeError, name, kind, _typed(value))
     elif isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, Fraction, np.integer, np.floating)):
-        raise _fail(TypeError, name, kind, f"{value!r} of type {type(value).__name__}")
+        raise _error(TypeError, name, kind, _typed(value))
     words, ok = [], np.asarray(np.isfinite(value) if not isinstance(value, (int, Fraction)) else True)
     comparisons = (("above", above), ("at least", at_least), ("below", below), ("at most", at_most))
     for relation, bound in comparisons:
@@ -78,7 +83,7 @@ def number(
         ok = ok & holds
     if not np.all(ok):
         constraint = " ".join(["finite", "and", " and ".join(words)] if words else ["finite"])
-        raise _fail(ValueError, name, constraint, value, hint)
+        raise _error(ValueError, name, constraint, str(value), hint)
     return value
 
 
@@ -87,9 +92,9 @@ def integer(name: str, value: object, low: int = 1, high: Bound = None, *, hint:
     text, limit = _bound(high) if high is not None else ("", math.inf)
     constraint = f"an integer from {low} to {text}" if high is not None else f"an integer, at least {low}"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise _fail(TypeError, name, constraint, f"{value!r} of type {type(value).__name__}")
+        raise _error(TypeError, name, constraint, _typed(value))
     if not low <= value <= limit:
-        raise _fail(ValueError, name, constraint, value, hint)
+        raise _error(ValueError, name, constraint, str(value), hint)
     return int(value)
 
 
@@ -97,16 +102,16 @@ def choice(name: str, value: object, options: Collection[str]) -> str:
     """Return `value` if it is one of the strings in `options`."""
     constraint = "one of " + ", ".join(repr(option) for option in options)
     if not isinstance(value, str):
-        raise _fail(TypeError, name, constraint, f"{value!r} of type {type(value).__name__}")
+        raise _error(TypeError, name, constraint, _typed(value))
     if value not in options:
-        raise _fail(ValueError, name, constraint, value)
+        raise _error(ValueError, name, constraint, repr(value))
     return value
 
 
 def flag(name: str, value: object) -> bool:
     """Return `value` as a bool if it is one."""
     if not isinstance(value, (bool, np.bool_)):
-        raise _fail(TypeError, name, "True or False", f"{value!r} of type {type(value).__name__}")
+        raise _error(TypeError, name, "True or False", _typed(value))
     return bool(value)
 
 
@@ -115,13 +120,12 @@ def float_array(name: str, value: object, shape: tuple[int | None, ...], *, fini
     wanted = "a float32 or float64 array of shape (" + ", ".join("n" if n is None else str(n) for n in shape)
     wanted += ",)" if len(shape) == 1 else ")"
     if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
-        came = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else f"type {type(value).__name__}"
-        raise _fail(TypeError, name, wanted, came, hint)
+        raise _error(TypeError, name, wanted, _typed(value), hint)
     fits = value.ndim == len(shape) and all(m > 0 if n is None else m == n for n, m in zip(shape, value.shape, strict=True))
     if not fits:
-        raise _fail(ValueError, name, wanted, f"shape {value.shape}", hint)
+        raise _error(ValueError, name, wanted, f"shape {value.shape}", hint)
     if finite and not np.isfinite(value).all():
-        raise _fail(ValueError, name, "finite", f"{np.count_nonzero(~np.isfinite(value))} values that are NaN or infinite")
+        raise _error(ValueError, name, "finite", f"{np.count_nonzero(~np.isfinite(value))} values that are NaN or infinite")
     return value
 
 
@@ -129,12 +133,11 @@ def labels(name: str, value: object, n_examples: int, n_classes: int | None = No
     """Return `value` if it is one integer label per example, each from 0 (to n_classes - 1, if that is known)."""
     wanted = f"an integer array of shape ({n_examples},)"
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
-        came = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else f"type {type(value).__name__}"
-        raise _fail(TypeError, name, wanted, came)
+        raise _error(TypeError, name, wanted, _typed(value))
     if value.shape != (n_examples,):
-        raise _fail(ValueError, name, wanted, f"shape {value.shape}", "one label for each row of X")
+        raise _error(ValueError, name, wanted, f"shape {value.shape}", "one label for each row of X")
     low, high = value.min(), value.max()
     if low < 0 or (n_classes is not None and high >= n_classes):
         wanted = "labels from 0" + ("" if n_classes is None else f" to {n_classes - 1}")
-        raise _fail(ValueError, name, wanted, f"labels from {low} to {high}")
+        raise _error(ValueError, name, wanted, f"labels from {low} to {high}")
     return value

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import __version__
+from . import _checks as check
 from .noise import batch_size_for, learning_rate_for, lost_epochs, noise_scale
 from .schedules import Schedule, grow_batch, step_decay
 
@@ -203,6 +204,7 @@ def convert(
     linear: dict[str, float] | None = None
     exact: dict[str, float] | None = None
     if to_batch_size is not None:
+        check.integer("to_batch_size", to_batch_size, 1, ("n_train", n_train))
         linear = setting(learning_rate * to_batch_size / batch_size, to_batch_size, momentum)
         if to_batch_size < n_train:
             exact = setting(learning_rate_for(g, to_batch_size, n_train, momentum=momentum), to_batch_size, momentum)

@@ -28,6 +28,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from .. import __version__
+from .. import _checks as check
 from .._files import atomic_write
 from .tasks import SCALES, Arrays, TrainingTask
 
@@ -77,12 +78,10 @@ def run_figures(
         If a file cannot be written.
     """
     for name in figures:
-        if name not in FIGURES:
-            raise ValueError(f"figure must be one of {', '.join(FIGURES)}, got {name!r}")
-    if scale not in SCALES:
-        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
+        check.choice("figure", name, FIGURES)
+    check.choice("scale", scale, SCALES)
     out = Path(out)
-    jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    jobs = _n_cpus() if jobs is None else check.integer("jobs", jobs)
     done = {}
 
     def compute(tasks: Sequence[TrainingTask]) -> list[Arrays]:
@@ -108,6 +107,11 @@ def run_figures(
         for path in _write(module, record, out / name):
             report(f"  wrote {path}")
     return done
+
+
+def _n_cpus() -> int:
+    """Number of CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write(module: Any, record: dict[str, Any], stem: Path) -> Iterator[Path]:
@@ -207,7 +211,7 @@ def _load(task: TrainingTask, directory: Path, progress: TextIO) -> Arrays | Non
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:  # np.load leaks a damaged file
             arrays = {name: file[name] for name in file.files}
         if str(arrays.pop("task")) == repr(task):
             return arrays

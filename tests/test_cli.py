@@ -1,0 +1,136 @@
+"""The command line, as a user calls it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sgdnoise import __version__, noise_scale
+from sgdnoise.cli import main
+
+CONVERT = ["convert", "--learning-rate", "0.1", "--batch-size", "128", "--n-train", "50000"]
+SCHEDULE = ["schedule", "--learning-rate", "0.1", "--batch-size", "128", "--n-train", "50000", "--momentum", "0.9"]
+SCHEDULE += ["--milestones", "60", "120", "160", "--n-epochs", "200", "--factor", "5"]
+
+
+def call(capsys, *argv):
+    """Exit status, stdout and stderr."""
+    with pytest.raises(SystemExit) as exit:
+        main(argv)
+    return exit.value.code, *capsys.readouterr()
+
+
+def test_version_and_help(capsys):
+    assert call(capsys, "--version")[:2] == (0, f"sgdnoise {__version__}\n")
+    for command in ([], ["reproduce"], ["convert"], ["schedule"]):
+        status, out, _ = call(capsys, *command, "--help")
+        assert status == 0
+        assert "examples:\n  sgdnoise " in out
+
+
+def test_the_examples_in_the_help_run(capsys):
+    for command in ("convert", "schedule"):
+        text = call(capsys, command, "--help")[1].split("examples:\n")[1].replace("\\\n", " ")
+        examples = [line.split()[1:] for line in text.splitlines() if line.strip().startswith("sgdnoise ")]
+        assert len(examples) >= 2
+        for example in examples:
+            assert call(capsys, *example)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "linear", "exact"),
+    [
+        (["--to-batch-size", "1024"], (0.8, 1024), (0.81464, 1024)),
+        (["--to-learning-rate", "0.5"], (0.5, 640), (0.5, 634)),
+        (["--momentum", "0.9", "--to-momentum", "0.98"], (0.1, 640), (0.1, 634)),
+    ],
+)
+def test_convert(capsys, target, linear, exact):
+    status, out, _ = call(capsys, *CONVERT, *target, "--json")
+    answer = json.loads(out)
+    assert status == 0
+    for rule, expected in (("linear_rule", linear), ("exact_rule", exact)):
+        got = answer[rule]
+        assert (got["learning_rate"], got["batch_size"]) == (pytest.approx(expected[0], rel=1e-5), expected[1])
+        g = noise_scale(got["learning_rate"], got["batch_size"], 50_000, momentum=got["momentum"])
+        assert got["noise_scale"] == pytest.approx(g)
+        assert got["noise_scale_change"] == pytest.approx(g / answer["before"]["noise_scale"] - 1, abs=1e-12)
+    assert abs(answer["exact_rule"]["noise_scale_change"]) < 1e-3  # a batch is a whole number
+    assert answer["warnings"] == []
+    text = call(capsys, *CONVERT, *target)[1]
+    assert f"{linear[1]}" in text
+    assert "change of g" in text
+
+
+def test_convert_says_what_the_linear_rule_loses(capsys):
+    argv = ["convert", "--learning-rate", "0.1", "--batch-size", "100", "--n-train", "1000", "--to-batch-size", "400"]
+    text = call(capsys, *argv)[1]
+    assert "-33.33%" in text
+    assert "warning: batch size above N/10 = 100" in text
+
+
+def test_convert_where_a_rule_has_no_answer(capsys):
+    argv = ["convert", "--learning-rate", "0.1", "--batch-size", "100", "--n-train", "1000"]
+    full = json.loads(call(capsys, *argv, "--to-batch-size", "1000", "--json")[1])
+    assert full["exact_rule"] is None
+    assert "the full batch has no noise" in full["warnings"][0]
+    huge = json.loads(call(capsys, *argv, "--to-learning-rate", "2", "--json")[1])
+    assert huge["linear_rule"] is None
+    assert "linear rule asks for a batch of 2000" in huge["warnings"][0]
+    tiny = json.loads(call(capsys, *argv, "--to-learning-rate", "1e-5", "--json")[1])
+    assert tiny["exact_rule"]["batch_size"] == 1
+    assert "even batches of 1" in tiny["warnings"][0]
+    assert "none" in call(capsys, *argv, "--to-batch-size", "1000")[1]
+
+
+def test_schedule(capsys):
+    answer = json.loads(call(capsys, *SCHEDULE, "--max-batch-size", "5120", "--json")[1])
+    assert answer["decaying"]["n_updates"] == {"drop_last": 78000, "keep_last": 78200, "exact": 78125.0}
+    assert answer["growing"]["n_updates"] == {"drop_last": 29040, "keep_last": 29240, "exact": 29140.625}
+    assert [stage["batch_size"] for stage in answer["growing"]["stages"]] == [128, 640, 3200, 5120]
+    np.testing.assert_allclose(
+        [stage["noise_scale"] for stage in answer["decaying"]["stages"]], [389.6, 77.93, 15.59, 3.117], rtol=1e-3
+    )
+    text = call(capsys, *SCHEDULE)[1]
+    assert "decaying: 78000 updates" in text
+    assert "growing: 28800 updates" in text
+    assert "warning: batch size above N/10" in text
+    hybrid = json.loads(call(capsys, *SCHEDULE, "--n-drops", "1", "--json")[1])
+    assert [stage["batch_size"] for stage in hybrid["growing"]["stages"]] == [128, 640, 640, 640]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([*CONVERT, "--to-batch-size", "60000"], "to_batch_size must be an integer from 1 to n_train=50000, got 60000"),
+        ([*CONVERT, "--to-batch-size", "0"], "to_batch_size must be an integer from 1"),
+        ([*CONVERT, "--to-momentum", "1.0"], "momentum must be"),
+        ([*CONVERT, "--to-learning-rate", "nan"], "learning_rate must be finite"),
+        ([*CONVERT], "one of the arguments --to-batch-size"),
+        (
+            ["convert", "--learning-rate", "0.1", "--batch-size", "9", "--n-train", "9", "--to-batch-size", "1"],
+            "no noise to keep",
+        ),
+        ([*SCHEDULE, "--factor", "0.5"], "factor must be finite and above 1"),
+        ([*SCHEDULE, "--max-batch-size", "64"], "max_batch_size must be an integer from 128"),
+        (["reproduce", "fig99"], "figure must be one of 'fig1', 'fig2', got 'fig99'"),
+        (["reproduce", "fig1", "--jobs", "0"], "jobs must be an integer, at least 1"),
+    ],
+)
+def test_bad_arguments_end_with_status_2_and_one_clear_line(capsys, argv, message):
+    status, out, err = call(capsys, *argv)
+    assert (status, out) == (2, "")
+    assert re.search(message, err.splitlines()[-1])
+
+
+def test_the_module_runs_as_a_program():
+    run = subprocess.run([sys.executable, "-m", "sgdnoise", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout == f"sgdnoise {__version__}\n"
+    built = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "sgdnoise.datasets", "nowhere"], capture_output=True, text=True
+    )
+    assert built.returncode == 1
+    assert "error: directory must hold train-images-idx3-ubyte" in built.stderr

@@ -1,0 +1,180 @@
+"""Data: the bundled file, the IDX reader against damaged files, synthetic data, and bad input."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from sgdnoise import Dataset, load_fashion, load_idx, make_blobs, make_teacher
+from sgdnoise import datasets as module
+
+FILES = {
+    "train-images-idx3-ubyte": (np.arange(6 * 4 * 4) % 251).reshape(6, 4, 4),
+    "train-labels-idx1-ubyte": np.array([0, 1, 2, 0, 1, 2]),
+    "t10k-images-idx3-ubyte": (np.arange(2 * 4 * 4) % 7).reshape(2, 4, 4),
+    "t10k-labels-idx1-ubyte": np.array([2, 0]),
+}
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+def idx_bytes(array, magic=b"\0\0\x08", n_dims=None, shape=None):
+    shape = array.shape if shape is None else shape
+    header = magic + bytes([array.ndim if n_dims is None else n_dims]) + struct.pack(f">{len(shape)}I", *shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def write(folder, compress=False, **changes):
+    """Write the four files, some with other contents; names with - written with _."""
+    for name, array in FILES.items():
+        content = changes.get(name.replace("-", "_"), idx_bytes(array))
+        (folder / (name + ".gz" if compress else name)).write_bytes(gzip.compress(content) if compress else content)
+    return folder
+
+
+def test_bundled_arrays_have_the_recorded_hashes_and_standardisation():
+    with np.load(module.BUNDLED, allow_pickle=False) as bundled:
+        assert {name: module._sha256(bundled[name]) for name in bundled.files} == module.FASHION14_SHA256
+        levels = bundled["X_train"]
+    assert (levels.shape, levels.dtype, levels.min(), levels.max()) == ((60_000, 196), np.uint8, 0, 15)
+    assert (levels.mean() / 15, levels.std() / 15) == pytest.approx((0.2860, 0.3308), abs=5e-5)
+    assert module.BUNDLED.stat().st_size <= 4.6e6
+
+
+def test_load_fashion():
+    data = load_fashion()
+    assert (data.n_train, data.n_features, data.n_classes) == (50_000, 196, 10)
+    assert (data.X_train.dtype, data.X_test.shape) == (np.float32, (10_000, 196))
+    assert abs(data.X_train.mean()) < 0.01
+    assert abs(data.X_train.std() - 1) < 0.01
+    np.testing.assert_array_equal(load_fashion(100).X_train, data.X_train[:100])
+    # Trousers are bright in the middle column and sandals are not: the labels belong to the images.
+    means = [data.X_train[data.y_train == c].mean() for c in range(10)]
+    assert np.argmin(means) == 5
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_load_idx_round_trip(tmp_path, compress):
+    data = load_idx(write(tmp_path, compress))
+    np.testing.assert_allclose(data.X_train * 255, FILES[IMAGES].reshape(6, 16), rtol=1e-6)
+    np.testing.assert_allclose(data.X_test * 255, FILES["t10k-images-idx3-ubyte"].reshape(2, 16), rtol=1e-6)
+    np.testing.assert_array_equal(data.y_train, FILES[LABELS])
+    assert data.X_train.dtype == np.float32
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "must start with the magic number of an IDX file"),
+        (b"PK\x03\x04 something else", "must start with the magic number"),
+        (idx_bytes(FILES[IMAGES], magic=b"\0\0\x0d"), "must hold unsigned bytes .* got type 0x0d"),
+        (idx_bytes(FILES[LABELS]), "must have 3 dimensions, got 1"),
+        (idx_bytes(FILES[IMAGES])[:9], "16 bytes of header, got 9; the file is truncated"),
+        (idx_bytes(FILES[IMAGES])[:-1], "must hold 96 bytes of data.*got 95; the file is truncated"),
+        (idx_bytes(FILES[IMAGES]) + b"x", "must hold 96 bytes of data.*got more"),
+        (idx_bytes(FILES[IMAGES], shape=(0, 4, 4))[:16], "from 1 to .* bytes of data, got dimensions"),
+        (idx_bytes(FILES[IMAGES], shape=(2**32 - 1,) * 3), "bytes of data, got dimensions"),
+        (idx_bytes(FILES[IMAGES], shape=(2**20, 28, 28)), "got 96; the file is truncated"),
+        (idx_bytes(FILES[IMAGES][:5]), "images and labels must match, got 5 train images and 6 labels"),
+        (idx_bytes(FILES[IMAGES].reshape(6, 2, 8)), r"must be of one size, got \(2, 8\) and \(4, 4\)"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, compress, content, message):
+    write(tmp_path, compress, train_images_idx3_ubyte=content)
+    with pytest.raises(ValueError, match=message):
+        load_idx(tmp_path)
+
+
+def test_damaged_gzip_and_missing_files_are_refused(tmp_path):
+    write(tmp_path, compress=True)
+    path = tmp_path / (IMAGES + ".gz")
+    whole = path.read_bytes()
+    for content in (whole[:-12], whole[:30] + b"\xff" * 8 + whole[38:], b"not gzip at all"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"must be a whole gzip file|got more"):
+            load_idx(tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=IMAGES):
+        load_idx(tmp_path)
+
+
+def test_a_header_that_lies_takes_no_memory(tmp_path):
+    import tracemalloc
+
+    write(tmp_path, train_images_idx3_ubyte=idx_bytes(FILES[IMAGES], shape=(2**30 // 16, 4, 4)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="truncated"):
+        load_idx(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6
+
+
+def test_the_build_pools_and_is_atomic(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28))
+    for name, array in {IMAGES: images, "t10k-images-idx3-ubyte": images[:1], LABELS: np.arange(3)}.items():
+        (tmp_path / name).write_bytes(idx_bytes(array))
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(1)))
+    out = tmp_path / "out.npz"
+    digests = module._build(tmp_path, out)
+    with np.load(out, allow_pickle=False) as built:
+        # Rounding half up of the mean of each block, in units of 17 grey levels, pixel by pixel.
+        expected = [
+            int(images[1, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() / 17 + 0.5) for i in range(14) for j in range(14)
+        ]
+        np.testing.assert_array_equal(built["X_train"][1], expected)
+        assert digests["X_train"] == module._sha256(built["X_train"])
+    before = out.read_bytes()
+    monkeypatch.setattr(np, "savez_compressed", lambda file, **arrays: file.write(b"half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        module._build(tmp_path, out)
+    assert out.read_bytes() == before
+    assert not list(tmp_path.glob("*.tmp"))
+    with pytest.raises(ValueError, match="28x28"):
+        module._build(write(tmp_path), out)
+
+
+def test_teacher_labels_have_the_teachers_entropy():
+    # With no signal labels are fair coins; with an infinitely strong one a linear rule separates them.
+    coins = make_teacher(4000, 1, n_features=3, signal=0.0, rng=0)
+    assert abs(coins.y_train.mean() - 0.5) < 5 * 0.5 / np.sqrt(4000)
+    strong = make_teacher(500, 1, n_features=3, signal=1e6, rng=0)
+    design = np.column_stack([strong.X_train, np.ones(500)])
+    weights = np.linalg.lstsq(design, 2.0 * strong.y_train - 1, rcond=None)[0]
+    assert np.mean((design @ weights > 0) == strong.y_train) > 0.95
+
+
+def test_blobs_scatter_by_the_spread():
+    """Sample standard deviation of some 10000 normals within 5 standard errors: false-positive rate 6e-7."""
+    data = make_blobs(5000, 1, n_classes=2, spread=0.5, rng=0)
+    residual = np.concatenate([data.X_train[data.y_train == c] - data.X_train[data.y_train == c].mean(axis=0) for c in (0, 1)])
+    assert residual.std() == pytest.approx(0.5, rel=5 / np.sqrt(2 * residual.size))
+
+
+X, Y = np.zeros((3, 2)), np.array([0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: load_fashion(0), ValueError, "n_train must be an integer from 1 to 60000, got 0"),
+        (lambda: load_fashion(60_001), ValueError, "n_train"),
+        (lambda: load_fashion(True), TypeError, "n_train"),
+        (lambda: Dataset(X, Y, X[:, :1], Y), ValueError, "X_test must be .*as many features as X_train"),
+        (lambda: Dataset(X, Y[:2], X, Y), ValueError, "y_train"),
+        (lambda: Dataset(X, Y, X, np.array([0, 1, 2])), ValueError, "y_test must be labels from 0 to 1"),
+        (lambda: Dataset(X, np.array([0, -1, 1]), X, Y), ValueError, "y_train must be labels from 0, got labels from -1"),
+        (lambda: Dataset(X, Y.astype(float), X, Y), TypeError, "y_train"),
+        (lambda: Dataset(X.astype(int), Y, X, Y), TypeError, "X_train"),
+        (lambda: Dataset(np.full((3, 2), np.nan), Y, X, Y), ValueError, "X_train must be finite"),
+        (lambda: Dataset(X[:0], Y[:0], X, Y), ValueError, "X_train"),
+        (lambda: make_teacher(0), ValueError, "n_train"),
+        (lambda: make_teacher(signal=-1.0), ValueError, "signal"),
+        (lambda: make_blobs(spread=0.0), ValueError, "spread"),
+        (lambda: make_blobs(n_classes=1), ValueError, "n_classes"),
+    ],
+)
+def test_bad_input_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,234 @@
+"""The noise scale: exact identities in rational arithmetic, inverses, and bad input."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgdnoise import (
+    adam_square_root_rule,
+    batch_size_for,
+    learning_rate_for,
+    linear_scaling_error,
+    lost_epochs,
+    momentum_for,
+    noise_scale,
+    temperature,
+)
+
+exact = settings(max_examples=60, deadline=None, derandomize=True)
+rates = st.fractions(Fraction(1, 10_000), 10, max_denominator=10_000)
+momenta = st.fractions(0, Fraction(999, 1000), max_denominator=1000)
+replaces = st.booleans()
+
+
+@st.composite
+def batches(draw, noisy=True):
+    """N, then B below N (B <= N where noise is not asked for)."""
+    n_train = draw(st.integers(2, 10**7))
+    return draw(st.integers(1, n_train - noisy)), n_train
+
+
+# The sum of the gradients of a batch, enumerated: what the -1 means.
+
+
+def enumerated_ratio(gradients, batch_size, with_replacement):
+    """Variance of (N/B) * (sum over the batch), over every equally likely batch, in units of F, exactly."""
+    from itertools import combinations, product
+
+    n = len(gradients)
+    draws = product(gradients, repeat=batch_size) if with_replacement else combinations(gradients, batch_size)
+    sums = [Fraction(n, batch_size) * sum(draw) for draw in draws]
+    mean = sum(sums) / len(sums)
+    variance = sum((s - mean) ** 2 for s in sums) / len(sums)
+    centre = Fraction(sum(gradients), n)
+    covariance = sum((g - centre) ** 2 for g in gradients) / (n if with_replacement else n - 1)
+    return variance / covariance
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("with_replacement", [False, True])
+def test_g_is_the_variance_of_every_possible_minibatch(batch_size, with_replacement):
+    # The SDE says (eps/N)^2 Var(sum) = (eps/N) g F, so Var/F = N g / eps.
+    ratio = enumerated_ratio([3, -1, 4, 10, -5], batch_size, with_replacement)
+    rate = Fraction(1, 7)
+    assert 5 * noise_scale(rate, batch_size, 5, replace=with_replacement) / rate == ratio
+
+
+@exact
+@given(rate=rates, n_train=st.integers(1, 10**7), momentum=momenta)
+def test_full_batch_has_no_noise(rate, n_train, momentum):
+    assert noise_scale(rate, n_train, n_train, momentum=momentum) == 0
+
+
+@exact
+@given(rate=rates, batch=batches(), momentum=momenta, factor=rates, replace=replaces)
+def test_linear_in_the_learning_rate(rate, batch, momentum, factor, replace):
+    g = noise_scale(rate, *batch, momentum=momentum, replace=replace)
+    assert noise_scale(factor * rate, *batch, momentum=momentum, replace=replace) == factor * g
+
+
+@exact
+@given(rate=rates, batch=batches(), momentum=momenta, replace=replaces)
+def test_decreasing_in_the_batch_size(rate, batch, momentum, replace):
+    batch_size, n_train = batch
+    g = noise_scale(rate, batch_size, n_train, momentum=momentum, replace=replace)
+    assert noise_scale(rate, batch_size + 1, n_train, momentum=momentum, replace=replace) < g
+
+
+@exact
+@given(rate=rates, batch=batches(), momentum=momenta, replace=replaces)
+def test_momentum_multiplies_by_one_over_one_minus_m(rate, batch, momentum, replace):
+    g = noise_scale(rate, *batch, momentum=momentum, replace=replace)
+    assert g * (1 - momentum) == noise_scale(rate, *batch, replace=replace)
+
+
+@exact
+@given(rate=rates, batch=batches(), momentum=momenta)
+def test_replacement_adds_exactly_one_learning_rate(rate, batch, momentum):
+    difference = noise_scale(rate, *batch, momentum=momentum, replace=True) - noise_scale(rate, *batch, momentum=momentum)
+    assert difference == rate / (1 - momentum)
+
+
+@exact
+@given(rate=rates, batch=batches(), momentum=momenta, replace=replaces)
+def test_every_inverse_is_exact(rate, batch, momentum, replace):
+    batch_size, n_train = batch
+    g = noise_scale(rate, batch_size, n_train, momentum=momentum, replace=replace)
+    answers = (
+        learning_rate_for(g, batch_size, n_train, momentum=momentum, replace=replace),
+        batch_size_for(g, rate, n_train, momentum=momentum, replace=replace),
+        momentum_for(g, rate, batch_size, n_train, replace=replace),
+    )
+    assert answers == (rate, batch_size, momentum)
+    assert all(isinstance(answer, Fraction) for answer in (g, *answers))
+
+
+@exact
+@given(rate=rates, batch=batches(), momentum=momenta, data=st.data())
+def test_scaling_eps_and_b_by_k_multiplies_g_by_the_known_factor(rate, batch, momentum, data):
+    batch_size, n_train = batch
+    k = data.draw(st.fractions(Fraction(1, 100), Fraction(n_train, batch_size)))
+    after = noise_scale(k * rate, k * batch_size, n_train, momentum=momentum)
+    before = noise_scale(rate, batch_size, n_train, momentum=momentum)
+    assert after == before * (n_train - k * batch_size) / (n_train - batch_size)
+    assert linear_scaling_error(k, batch_size, n_train) == after / before - 1
+
+
+@exact
+@given(rate=st.floats(1e-6, 1e3), batch=batches(), momentum=st.floats(0, 0.999), replace=replaces)
+def test_inverses_in_floating_point(rate, batch, momentum, replace):
+    batch_size, n_train = batch
+    g = noise_scale(rate, batch_size, n_train, momentum=momentum, replace=replace)
+    assert learning_rate_for(g, batch_size, n_train, momentum=momentum, replace=replace) == pytest.approx(rate, rel=1e-12)
+    assert batch_size_for(g, rate, n_train, momentum=momentum, replace=replace) == pytest.approx(batch_size, rel=1e-12)
+    if not replace:
+        # The answer of one inverse is legal input for the function itself, whatever the rounding.
+        noise_scale(rate, batch_size_for(g, rate, n_train, momentum=momentum), n_train)
+    assert 1 - momentum_for(g, rate, batch_size, n_train, replace=replace) == pytest.approx(1 - momentum, rel=1e-9)
+
+
+def test_floating_point_agrees_with_rational_arithmetic_close_to_the_full_batch():
+    n_train = 10**12
+    expected = float(noise_scale(Fraction(0.1), n_train - 1, n_train, momentum=Fraction(0.9)))
+    assert noise_scale(0.1, n_train - 1, n_train, momentum=0.9) == pytest.approx(expected, rel=1e-14)
+
+
+def test_arrays_broadcast_and_keep_their_type():
+    batch_sizes = np.array([128, 640, 3200, 16000])
+    g = noise_scale(0.1, batch_sizes, 50_000, momentum=0.9)
+    np.testing.assert_allclose(g, [389.625, 77.125, 14.625, 2.125], rtol=1e-12)
+    table = noise_scale(np.array([[0.1], [0.2]], np.float32), batch_sizes.astype(np.float32), 50_000)
+    assert table.shape == (2, 4)
+    assert table.dtype == np.float32
+    np.testing.assert_allclose(batch_size_for(g, 0.1, 50_000, momentum=0.9), batch_sizes, rtol=1e-12)
+    # Small integer types must not wrap round.
+    np.testing.assert_allclose(noise_scale(1, np.array([1, 200], np.uint8), 255), [254, 0.275])
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "momentum", "n_train", "expected"),
+    [
+        (128, 0.9, 50_000, 0.0256),
+        (640, 0.9, 50_000, 0.128),
+        (3200, 0.98, 50_000, 3.2),
+        (8192, 0.9, 1_281_167, 0.064),
+        (16384, 0.95, 1_281_167, 0.256),
+        (32768, 0.975, 1_281_167, 1.023),
+    ],
+)
+def test_lost_epochs_of_the_papers_runs(batch_size, momentum, n_train, expected):
+    assert lost_epochs(batch_size, n_train, momentum) == pytest.approx(expected, abs=5e-4)
+
+
+def test_lost_epochs_is_the_area_the_accumulator_lacks():
+    # Sum over updates of 1 - A(s)/A(inf), with the accumulator iterated, as epochs: a second derivation of B/(N(1-m)).
+    momentum, batch_size, n_train = 0.9, 100, 1000
+    trace, lacking = 0.0, 0.0
+    for _ in range(2000):
+        lacking += 1 - trace * (1 - momentum)
+        trace = momentum * trace + 1
+    assert lacking * batch_size / n_train == pytest.approx(lost_epochs(batch_size, n_train, momentum), rel=1e-9)
+
+
+def test_temperature_is_half_of_g_times_f():
+    assert temperature(Fraction(3), Fraction(1, 7)) == Fraction(3, 14)
+
+
+@exact
+@given(rate=st.floats(1e-6, 1), b1=st.floats(0.9, 0.999), b2=st.floats(0.9, 0.9999), eps=st.floats(1e-12, 1e-3))
+def test_adam_rule_in_two_steps_is_the_rule_in_one(rate, b1, b2, eps):
+    twice = adam_square_root_rule(3.0, *adam_square_root_rule(2.0, rate, b1, b2, eps))
+    once = adam_square_root_rule(6.0, rate, b1, b2, eps)
+    np.testing.assert_allclose(twice, once, rtol=1e-9)
+    assert once.learning_rate == pytest.approx(rate * 6**0.5)
+    assert 1 - once.b1 == pytest.approx(6 * (1 - b1))
+    assert 1 - once.b2 == pytest.approx(6 * (1 - b2))
+    assert once.eps == pytest.approx(eps / 6**0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: noise_scale(float("nan"), 10, 100), ValueError, "learning_rate must be finite and above 0, got nan"),
+        (lambda: noise_scale(float("inf"), 10, 100), ValueError, "learning_rate"),
+        (lambda: noise_scale(-0.1, 10, 100), ValueError, "learning_rate"),
+        (lambda: noise_scale(0, 10, 100), ValueError, "learning_rate"),
+        (lambda: noise_scale(True, 10, 100), TypeError, "learning_rate must be a number.*got True of type bool"),
+        (lambda: noise_scale("0.1", 10, 100), TypeError, "learning_rate"),
+        (lambda: noise_scale(0.1 + 0j, 10, 100), TypeError, "learning_rate"),
+        (lambda: noise_scale(np.array(["a", "b"]), 10, 100), TypeError, "learning_rate"),
+        (lambda: noise_scale([0.1], 10, 100), TypeError, "learning_rate"),
+        (lambda: noise_scale(0.1, 2000, 1000), ValueError, "batch_size must be .*at most n_train=1000, got 2000; "),
+        (lambda: noise_scale(0.1, np.array([10, 2000]), 1000), ValueError, "batch_size"),
+        (lambda: noise_scale(0.1, 0, 1000), ValueError, "batch_size"),
+        (lambda: noise_scale(0.1, 10, 0), ValueError, "n_train"),
+        (lambda: noise_scale(0.1, 10, float("nan")), ValueError, "n_train"),
+        (lambda: noise_scale(0.1, 10, 100, momentum=1), ValueError, "momentum must be finite and at least 0 and below 1"),
+        (lambda: noise_scale(0.1, 10, 100, momentum=-0.1), ValueError, "momentum"),
+        (lambda: noise_scale(0.1, 10, 100, replace=1), TypeError, "replace must be True or False"),
+        (lambda: learning_rate_for(1.0, 100, 100), ValueError, "batch_size must be .*the full batch has no noise"),
+        (lambda: learning_rate_for(0.0, 10, 100), ValueError, "noise_scale"),
+        (lambda: batch_size_for(-1.0, 0.1, 100), ValueError, "noise_scale"),
+        (lambda: batch_size_for(0.0, 0.1, 100, replace=True), ValueError, "noise_scale"),
+        (lambda: batch_size_for(float("inf"), 0.1, 100), ValueError, "noise_scale"),
+        (lambda: momentum_for(0.5, 0.1, 10, 100), ValueError, "noise_scale must be .*at least g without momentum=0.9"),
+        (lambda: momentum_for(0.5, 0.1, 100, 100), ValueError, "batch_size"),
+        (lambda: linear_scaling_error(20, 10, 100), ValueError, r"factor \* batch_size"),
+        (lambda: linear_scaling_error(0, 10, 100), ValueError, "factor"),
+        (lambda: linear_scaling_error(1, 100, 100), ValueError, "batch_size"),
+        (lambda: lost_epochs(200, 100, 0.9), ValueError, "batch_size"),
+        (lambda: lost_epochs(10, 100, 1.0), ValueError, "momentum"),
+        (lambda: temperature(-1, 1), ValueError, "noise_scale"),
+        (lambda: temperature(1, float("nan")), ValueError, "gradient_variance"),
+        (lambda: adam_square_root_rule(20, 0.1, 0.9, 0.999, 0), ValueError, r"factor \* \(1 - b1\) must be"),
+        (lambda: adam_square_root_rule(4, 0.1, 1.0, 0.999, 0), ValueError, "b1"),
+        (lambda: adam_square_root_rule(4, 0.1, 0.9, 0.999, -1), ValueError, "eps"),
+        (lambda: adam_square_root_rule(-4, 0.1, 0.9, 0.999, 0), ValueError, "factor"),
+    ],
+)
+def test_bad_input_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,127 @@
+"""Optimizers: impulse responses, changes of the learning rate, and Adam against its published recursion."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgdnoise import adam, sgd
+
+properties = settings(max_examples=50, deadline=None, derandomize=True)
+
+
+def run(optimizer, gradients, learning_rates):
+    """Path of the parameters, from 0."""
+    params = np.zeros_like(np.asarray(gradients[0], float))
+    state, path = optimizer.init(params), []
+    for gradient, learning_rate in zip(gradients, learning_rates, strict=True):
+        step, state = optimizer.update(np.asarray(gradient, float), state, learning_rate)
+        params = params + step
+        path.append(params)
+    return np.array(path)
+
+
+@properties
+@given(momentum=st.floats(0, 0.95), nesterov=st.booleans(), learning_rate=st.floats(1e-4, 10))
+def test_an_impulse_moves_the_parameters_by_the_learning_rate_over_one_minus_m(momentum, nesterov, learning_rate):
+    n = 1500
+    path = run(sgd(momentum, nesterov), [[1.0]] + [[0.0]] * (n - 1), [learning_rate] * n)
+    assert path[-1, 0] == pytest.approx(-learning_rate / (1 - momentum), rel=1e-9)
+
+
+def exact_path(gradients, learning_rates, momentum, nesterov):
+    """The impulse responses written out and summed, in rational arithmetic: no recursion."""
+    path, position = [], Fraction(0)
+    for t, learning_rate in enumerate(learning_rates):
+        trace = sum(momentum ** (t - s) * gradients[s] for s in range(t + 1))
+        position -= learning_rate * (gradients[t] + momentum * trace if nesterov else trace)
+        path.append(position)
+    return path
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_change_of_the_learning_rate_acts_as_the_trace_form_says(nesterov):
+    gradients = [Fraction(g) for g in (3, -1, 4, 1, -5, 9, 2)]
+    rates = [Fraction(1, 10)] * 3 + [Fraction(1, 50)] * 4
+    momentum = Fraction(1, 2)
+    expected = exact_path(gradients, rates, momentum, nesterov)
+    path = run(sgd(0.5, nesterov), [[float(g)] for g in gradients], [float(rate) for rate in rates])
+    np.testing.assert_allclose(path[:, 0], [float(x) for x in expected], rtol=1e-13)
+    # Negative control: the velocity form, learning rate inside the accumulator, agrees until the change and not after it.
+    velocity, position, other = Fraction(0), Fraction(0), []
+    for gradient, rate in zip(gradients, rates, strict=True):
+        velocity = momentum * velocity - rate * gradient
+        position += -rate * gradient + momentum * velocity if nesterov else velocity
+        other.append(position)
+    assert other[:3] == expected[:3]
+    assert all(abs(a - b) > Fraction(1, 1000) for a, b in zip(other[3:], expected[3:], strict=True))
+
+
+def test_without_momentum_all_are_plain_descent():
+    gradients, rates = np.random.default_rng(0).standard_normal((5, 3)), [0.1, 0.2, 0.3, 0.2, 0.1]
+    expected = -np.cumsum(gradients * np.array(rates)[:, None], axis=0)
+    for optimizer in (sgd(), sgd(0.0, nesterov=True)):
+        np.testing.assert_allclose(run(optimizer, gradients, rates), expected, rtol=1e-13)
+
+
+@properties
+@given(b1=st.floats(0, 0.95), b2=st.floats(0, 0.999), eps=st.floats(0, 0.1), seed=st.integers(0, 1000))
+def test_adam_is_the_published_sum(b1, b2, eps, seed):
+    """Bias-corrected moments written out as weighted means of all gradients so far: no recursion."""
+    gradients = np.random.default_rng(seed).standard_normal((12, 3))
+    position, expected = np.zeros(3), []
+    for t in range(12):
+        weights = [np.array([b ** (t - s) for s in range(t + 1)]) for b in (b1, b2)]
+        mean = weights[0] @ gradients[: t + 1] / weights[0].sum()
+        mean_square = weights[1] @ gradients[: t + 1] ** 2 / weights[1].sum()
+        position = position - 0.1 * mean / (np.sqrt(mean_square) + eps)
+        expected.append(position)
+    np.testing.assert_allclose(run(adam(b1, b2, eps), gradients, [0.1] * 12), expected, rtol=1e-7, atol=1e-9)
+
+
+@properties
+@given(scale=st.floats(1e-6, 1e6), seed=st.integers(0, 1000))
+def test_adam_without_eps_does_not_see_the_scale_of_the_gradient(scale, seed):
+    gradients = np.random.default_rng(seed).standard_normal((20, 2))
+    rates = [0.1] * 20
+    np.testing.assert_allclose(run(adam(eps=0), scale * gradients, rates), run(adam(eps=0), gradients, rates), rtol=1e-9)
+    # Negative control: with eps it does.
+    assert np.abs(run(adam(eps=1.0), 100 * gradients, rates) - run(adam(eps=1.0), gradients, rates)).max() > 1e-3
+
+
+def test_adam_leaves_a_parameter_without_gradient_where_it_is():
+    assert not run(adam(eps=0), np.zeros((3, 2)), [0.1] * 3).any()
+
+
+@pytest.mark.parametrize("optimizer", [sgd(), sgd(0.9), sgd(0.9, nesterov=True), adam()])
+def test_updates_change_nothing_in_place_and_keep_float32(optimizer):
+    params, gradient = np.ones(3, np.float32), np.full(3, 2, np.float32)
+    state = optimizer.init(params)
+    before = [np.copy(part) for part in state]
+    first = optimizer.update(gradient, state, 0.1)
+    again = optimizer.update(gradient, state, 0.1)
+    np.testing.assert_array_equal(first[0], again[0])
+    assert all(np.array_equal(a, b) for a, b in zip(before, state, strict=True))
+    assert first[0].dtype == np.float32
+    assert (gradient == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: sgd(1.0), ValueError, "momentum must be finite and at least 0 and below 1, got 1.0"),
+        (lambda: sgd(-0.1), ValueError, "momentum"),
+        (lambda: sgd(float("nan")), ValueError, "momentum"),
+        (lambda: sgd(True), TypeError, "momentum"),
+        (lambda: sgd(0.9, nesterov=1), TypeError, "nesterov"),
+        (lambda: adam(b1=1.0), ValueError, "b1"),
+        (lambda: adam(b2=-0.5), ValueError, "b2"),
+        (lambda: adam(eps=-1e-8), ValueError, "eps"),
+        (lambda: adam(eps=float("inf")), ValueError, "eps"),
+    ],
+)
+def test_bad_input_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

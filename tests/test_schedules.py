@@ -1,0 +1,223 @@
+"""Schedules: every row of the papers' experiments, conversion invariants, and bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgdnoise import Schedule, Stage, grow_batch, scale_up, step_decay
+
+N_CIFAR, N_IMAGENET = 50_000, 1_281_167
+PAPER = step_decay(0.1, 128, milestones=(60, 120, 160), n_epochs=200, factor=5)
+IMAGENET = step_decay(3.0, 8192, milestones=(30, 60, 80), n_epochs=90, factor=10)
+
+
+def rates_and_batches(schedule):
+    return [(round(stage.learning_rate, 12), stage.batch_size) for stage in schedule]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "stages", "noise_scale"),
+    [
+        (PAPER, [(0.1, 128), (0.02, 128), (0.004, 128), (0.0008, 128)], [389.6, 77.9, 15.6, 3.12]),
+        (grow_batch(PAPER, N_CIFAR, n_drops=1), [(0.1, 128), (0.1, 640), (0.02, 640), (0.004, 640)], [389.6, 77.1, 15.4, 3.09]),
+        (grow_batch(PAPER, N_CIFAR), [(0.1, 128), (0.1, 640), (0.1, 3200), (0.1, 16000)], [389.6, 77.1, 14.6, 2.13]),
+    ],
+    ids=["decaying", "hybrid", "increasing"],
+)
+def test_section_5_1(schedule, stages, noise_scale):
+    assert [stage.n_epochs for stage in schedule] == [60, 60, 40, 40]
+    assert rates_and_batches(schedule) == stages
+    g = schedule.noise_scale(N_CIFAR, momentum=0.9)
+    half_a_digit = np.where(np.array(noise_scale) > 4, 0.05001, 0.005001)
+    assert np.all(np.abs(g - noise_scale) <= half_a_digit)
+
+
+def test_exact_g_falls_behind_where_the_batch_is_large():
+    ratio = grow_batch(PAPER, N_CIFAR).noise_scale(N_CIFAR) / PAPER.noise_scale(N_CIFAR)
+    np.testing.assert_allclose(ratio, [1, 0.990, 0.938, 0.682], atol=5e-4)
+
+
+RAISED = scale_up(PAPER, N_CIFAR, learning_rate=0.5)
+RAISED_MOMENTUM = scale_up(PAPER, N_CIFAR, learning_rate=0.5, momentum=0.9, to_momentum=0.98)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "stages", "counts"),
+    [
+        (PAPER, [(0.1, 128), (0.02, 128), (0.004, 128), (0.0008, 128)], (78125, 78000, 78200)),
+        (grow_batch(PAPER, N_CIFAR, n_drops=1), None, (34375, 34320, 34520)),
+        (grow_batch(PAPER, N_CIFAR), None, (28875, 28800, 29000)),
+        (
+            grow_batch(PAPER, N_CIFAR, max_batch_size=5120),
+            [(0.1, 128), (0.1, 640), (0.1, 3200), (0.032, 5120)],
+            (29141, 29040, 29240),
+        ),
+        (
+            grow_batch(RAISED, N_CIFAR, max_batch_size=5120),
+            [(0.5, 640), (0.5, 3200), (0.16, 5120), (0.032, 5120)],
+            (6406, 6300, 6500),
+        ),
+        (
+            grow_batch(RAISED_MOMENTUM, N_CIFAR, max_batch_size=5120),
+            [(0.5, 3200), (0.16, 5120), (0.032, 5120), (0.0064, 5120)],
+            (2305, 2160, 2360),
+        ),
+    ],
+    ids=["original", "hybrid", "increasing", "increasing, capped", "raised learning rate", "raised momentum"],
+)
+def test_section_5_2_stages_and_update_counts(schedule, stages, counts):
+    if stages is not None:
+        assert rates_and_batches(schedule) == stages
+    exact, drop_last, keep_last = counts
+    assert round(schedule.n_updates(N_CIFAR, drop_last=None)) == exact
+    assert schedule.n_updates(N_CIFAR) == drop_last
+    assert schedule.n_updates(N_CIFAR, drop_last=False) == keep_last
+
+
+def test_the_last_drop_under_the_cap_if_exact_g_is_kept():
+    # 3200 -> 5120 at the g of .1 and 16000: eps = .1 by eps/B would be .032, by exact g it is .03556 for the paper's stage.
+    third = Schedule([Stage(40, 0.1, 3200), Stage(40, 0.02, 3200)])
+    assert grow_batch(third, N_CIFAR, max_batch_size=5120).stages[1].learning_rate == pytest.approx(0.032, abs=1e-6)
+    exact = grow_batch(PAPER, N_CIFAR, max_batch_size=5120, exact=True)
+    assert exact.stages[3].batch_size == 5120
+    assert exact.stages[3].learning_rate == pytest.approx(0.03556, abs=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "batch_sizes", "count"),
+    [
+        (IMAGENET, [8192] * 4, 14040),
+        (grow_batch(IMAGENET, N_IMAGENET, max_batch_size=81920), [8192, 81920, 81920, 81920], 5580),
+        (grow_batch(IMAGENET, N_IMAGENET, max_batch_size=65536), [8192, 65536, 65536, 65536], 5820),
+        (
+            grow_batch(scale_up(IMAGENET, N_IMAGENET, momentum=0.9, to_momentum=0.95), N_IMAGENET, max_batch_size=65536),
+            [16384, 65536, 65536, 65536],
+            3480,
+        ),
+        (
+            grow_batch(scale_up(IMAGENET, N_IMAGENET, momentum=0.9, to_momentum=0.975), N_IMAGENET, max_batch_size=65536),
+            [32768, 65536, 65536, 65536],
+            2310,
+        ),
+    ],
+    ids=["decaying", "cap 81920", "cap 65536", "m .95", "m .975"],
+)
+def test_section_5_3_imagenet(schedule, batch_sizes, count):
+    assert [stage.batch_size for stage in schedule] == batch_sizes
+    assert schedule.n_updates(N_IMAGENET) == count
+    ratio = np.array([stage.learning_rate / stage.batch_size for stage in schedule])
+    np.testing.assert_allclose(ratio / ratio[0], [1, 0.1, 0.01, 0.001], rtol=1e-9)
+
+
+# Invariants on any schedule.
+
+schedules = st.lists(
+    st.builds(Stage, st.integers(1, 50), st.floats(1e-4, 10), st.integers(1, 300)), min_size=1, max_size=6
+).map(Schedule)
+properties = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+@properties
+@given(schedule=schedules, cap=st.integers(300, 5000), n_drops=st.none() | st.integers(0, 3), exact=st.booleans())
+def test_growing_keeps_the_noise_of_every_stage(schedule, cap, n_drops, exact):
+    n_train = 5000
+    grown = grow_batch(schedule, n_train, max_batch_size=cap, n_drops=n_drops, exact=exact)
+    assert [s.n_epochs for s in grown] == [s.n_epochs for s in schedule]
+    assert grown.stages[0] == schedule.stages[0]
+    assert max(s.batch_size for s in grown) <= cap
+    if exact:
+        np.testing.assert_allclose(grown.noise_scale(n_train), schedule.noise_scale(n_train), rtol=1e-6)
+    else:
+        kept = [[s.learning_rate / s.batch_size for s in sched] for sched in (grown, schedule)]
+        np.testing.assert_allclose(*kept, rtol=1e-6)
+    assert np.all(np.diff([s.batch_size for s in grown]) >= 0)
+    n_growths = np.count_nonzero(np.diff([s.batch_size for s in grown]))
+    assert n_drops is None or n_growths <= n_drops
+
+
+@properties
+@given(
+    schedule=schedules, rate=st.floats(1e-3, 10), before=st.floats(0, 0.95), after=st.floats(0, 0.95), cap=st.integers(1, 5000)
+)
+def test_scaling_up_keeps_the_ratio_that_the_linear_rule_keeps(schedule, rate, before, after, cap):
+    scaled = scale_up(schedule, 5000, learning_rate=rate, momentum=before, to_momentum=after, max_batch_size=cap)
+    for old, new in zip(schedule, scaled, strict=True):
+        expected = old.learning_rate / (old.batch_size * (1 - before))
+        assert new.learning_rate / (new.batch_size * (1 - after)) == pytest.approx(expected, rel=1e-6)
+        assert new.batch_size <= cap
+
+
+@properties
+@given(schedule=schedules, epoch=st.integers(0, 299))
+def test_stage_at_is_the_stage_written_out_epoch_by_epoch(schedule, epoch):
+    written_out = [stage for stage in schedule for _ in range(stage.n_epochs)]
+    assert schedule.n_epochs == len(written_out)
+    if epoch < len(written_out):
+        assert schedule.stage_at(epoch) is written_out[epoch]
+    else:
+        with pytest.raises(ValueError, match="epoch must be an integer from 0 to n_epochs - 1="):
+            schedule.stage_at(epoch)
+
+
+@properties
+@given(schedule=schedules, n_train=st.integers(300, 5000))
+def test_update_counts_are_in_order_and_close(schedule, n_train):
+    drop, exact, keep = (schedule.n_updates(n_train, mode) for mode in (True, None, False))
+    assert drop <= exact * (1 + 1e-12)
+    assert exact <= keep * (1 + 1e-12)
+    assert keep - drop <= schedule.n_epochs
+
+
+def test_a_whole_batch_size_leaves_the_learning_rate_untouched():
+    assert {stage.learning_rate for stage in grow_batch(PAPER, N_CIFAR)} == {0.1}
+
+
+def test_a_rise_goes_to_the_learning_rate():
+    restart = Schedule([Stage(1, 0.1, 10), Stage(1, 0.05, 10), Stage(1, 0.1, 10)])
+    assert rates_and_batches(grow_batch(restart, 1000)) == [(0.1, 10), (0.1, 20), (0.2, 20)]
+
+
+def test_str_is_the_table():
+    lines = str(grow_batch(PAPER, N_CIFAR, max_batch_size=5120)).splitlines()
+    assert lines[0].split() == ["epochs", "learning", "rate", "batch", "size"]
+    assert lines[-1].split() == ["161-200", "0.032", "5120"]
+    assert len({len(line) for line in lines}) == 1
+    assert PAPER.table(N_CIFAR, 0.9).splitlines()[1].split() == ["1-60", "0.1", "128", "389.6", "23400"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Stage(0, 0.1, 10), ValueError, "n_epochs must be an integer, at least 1, got 0"),
+        (lambda: Stage(1.5, 0.1, 10), TypeError, "n_epochs"),
+        (lambda: Stage(True, 0.1, 10), TypeError, "n_epochs"),
+        (lambda: Stage(1, float("nan"), 10), ValueError, "learning_rate"),
+        (lambda: Stage(1, 0.0, 10), ValueError, "learning_rate"),
+        (lambda: Stage(1, 0.1, 0), ValueError, "batch_size"),
+        (lambda: Stage(1, 0.1, 10.0), TypeError, "batch_size"),
+        (lambda: Schedule([]), ValueError, "stages must hold at least one Stage"),
+        (lambda: Schedule([(1, 0.1, 10)]), TypeError, "stages must be a sequence of Stage"),
+        (lambda: PAPER.n_updates(100), ValueError, "batch_size must be an integer from 1 to n_train=100, got 128"),
+        (lambda: PAPER.n_updates(True), TypeError, "n_train"),
+        (lambda: PAPER.n_updates(1000, drop_last=1), TypeError, "drop_last"),
+        (lambda: PAPER.noise_scale(1000, momentum=1.0), ValueError, "momentum"),
+        (lambda: PAPER.table(100), ValueError, "batch_size"),
+        (lambda: PAPER.stage_at(-1), ValueError, "epoch"),
+        (lambda: step_decay(0.1, 10, milestones=(3, 3), n_epochs=5, factor=2), ValueError, "milestones.*they must increase"),
+        (lambda: step_decay(0.1, 10, milestones=(5,), n_epochs=5, factor=2), ValueError, "milestones"),
+        (lambda: step_decay(0.1, 10, milestones=(0,), n_epochs=5, factor=2), ValueError, "milestones"),
+        (lambda: step_decay(0.1, 10, milestones=(2,), n_epochs=5, factor=1), ValueError, "factor"),
+        (lambda: step_decay(0.1, 10, milestones=(2,), n_epochs=5, factor=float("inf")), ValueError, "factor"),
+        (lambda: grow_batch(PAPER, 100), ValueError, "batch_size"),
+        (lambda: grow_batch(PAPER, 50_000, max_batch_size=64), ValueError, "max_batch_size must be an integer from 128"),
+        (lambda: grow_batch(PAPER, 50_000, max_batch_size=60_000), ValueError, "max_batch_size"),
+        (lambda: grow_batch(PAPER, 50_000, n_drops=-1), ValueError, "n_drops"),
+        (lambda: scale_up(PAPER, 50_000, momentum=0.9), ValueError, "momentum and to_momentum must be given together"),
+        (lambda: scale_up(PAPER, 50_000, momentum=0.9, to_momentum=1.0), ValueError, "to_momentum"),
+        (lambda: scale_up(PAPER, 50_000, learning_rate=-1), ValueError, "learning_rate"),
+    ],
+)
+def test_bad_input_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
