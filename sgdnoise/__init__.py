@@ -18,69 +18,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .datasets import Dataset, load_fashion, load_idx, make_blobs, make_teacher
-    from .models import MLP, LogisticRegression
-    from .noise import (
-        adam_square_root_rule,
-        batch_size_for,
-        learning_rate_for,
-        linear_scaling_error,
-        lost_epochs,
-        momentum_for,
-        noise_scale,
-        temperature,
-    )
-    from .optimizers import Optimizer, adam, sgd
-    from .sampling import minibatches
-    from .schedules import Schedule, Stage, grow_batch, scale_up, step_decay
-    from .training import DivergenceError, History, train
+    from .datasets import Dataset as Dataset
+    from .datasets import load_fashion as load_fashion
+    from .datasets import load_idx as load_idx
+    from .datasets import make_blobs as make_blobs
+    from .datasets import make_teacher as make_teacher
+    from .models import MLP as MLP
+    from .models import LogisticRegression as LogisticRegression
+    from .noise import adam_square_root_rule as adam_square_root_rule
+    from .noise import batch_size_for as batch_size_for
+    from .noise import learning_rate_for as learning_rate_for
+    from .noise import linear_scaling_error as linear_scaling_error
+    from .noise import lost_epochs as lost_epochs
+    from .noise import momentum_for as momentum_for
+    from .noise import noise_scale as noise_scale
+    from .noise import temperature as temperature
+    from .optimizers import Optimizer as Optimizer
+    from .optimizers import adam as adam
+    from .optimizers import sgd as sgd
+    from .sampling import minibatches as minibatches
+    from .schedules import Schedule as Schedule
+    from .schedules import Stage as Stage
+    from .schedules import grow_batch as grow_batch
+    from .schedules import scale_up as scale_up
+    from .schedules import step_decay as step_decay
+    from .training import DivergenceError as DivergenceError
+    from .training import History as History
+    from .training import train as train
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "MLP",
-    "Dataset",
-    "DivergenceError",
-    "History",
-    "LogisticRegression",
-    "Optimizer",
-    "Schedule",
-    "Stage",
-    "adam",
-    "adam_square_root_rule",
-    "batch_size_for",
-    "grow_batch",
-    "learning_rate_for",
-    "linear_scaling_error",
-    "load_fashion",
-    "load_idx",
-    "lost_epochs",
-    "make_blobs",
-    "make_teacher",
-    "minibatches",
-    "momentum_for",
-    "noise_scale",
-    "scale_up",
-    "sgd",
-    "step_decay",
-    "temperature",
-    "train",
-]
+_PUBLIC = {
+    "datasets": ("Dataset", "load_fashion", "load_idx", "make_blobs", "make_teacher"),
+    "models": ("MLP", "LogisticRegression"),
+    "noise": (
+        "adam_square_root_rule",
+        "batch_size_for",
+        "learning_rate_for",
+        "linear_scaling_error",
+        "lost_epochs",
+        "momentum_for",
+        "noise_scale",
+        "temperature",
+    ),
+    "optimizers": ("Optimizer", "adam", "sgd"),
+    "sampling": ("minibatches",),
+    "schedules": ("Schedule", "Stage", "grow_batch", "scale_up", "step_decay"),
+    "training": ("DivergenceError", "History", "train"),
+    "reproduce": (),
+}
+"""The public names of each module."""
 
-_MODULES = ("noise", "schedules", "sampling", "models", "optimizers", "datasets", "training", "reproduce")
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name, or a module, when it is first asked for."""
-    if name in _MODULES:
+    """Import a module, or a public name from its module, when it is first asked for."""
+    if name in _PUBLIC:
         return import_module(f".{name}", __name__)
-    if name in __all__:
-        for module in map(__getattr__, _MODULES):
-            if name in vars(module):
-                return globals().setdefault(name, vars(module)[name])
+    if name in _HOME:
+        return globals().setdefault(name, getattr(import_module(f".{_HOME[name]}", __name__), name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """List the public names and modules."""
-    return sorted([*globals(), *__all__, *_MODULES])
+    return sorted({*globals(), *_PUBLIC, *_HOME})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from fractions import Fraction
+from numbers import Rational, Real
 from typing import Any
 
 import numpy as np
@@ -65,9 +65,9 @@ def number(
             value = value.astype(np.float64)
         elif value.dtype.kind != "f":
             raise _error(TypeError, name, kind, _typed(value))
-    elif isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, Fraction, np.integer, np.floating)):
+    elif isinstance(value, bool) or not isinstance(value, Real):
         raise _error(TypeError, name, kind, _typed(value))
-    words, ok = [], np.asarray(np.isfinite(value) if not isinstance(value, (int, Fraction)) else True)
+    words, ok = [], np.asarray(True if isinstance(value, Rational) else np.isfinite(value))
     comparisons = (("above", above), ("at least", at_least), ("below", below), ("at most", at_most))
     for relation, bound in comparisons:
         if bound is None:
@@ -91,7 +91,7 @@ def integer(name: str, value: object, low: int = 1, high: Bound = None, *, hint:
     """Return `value` as an int if it is an integer from `low` to `high`."""
     text, limit = _bound(high) if high is not None else ("", math.inf)
     constraint = f"an integer from {low} to {text}" if high is not None else f"an integer, at least {low}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise _error(TypeError, name, constraint, _typed(value))
     if not low <= value <= limit:
         raise _error(ValueError, name, constraint, str(value), hint)

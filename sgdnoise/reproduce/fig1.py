@@ -1,4 +1,4 @@
-"""Figure 1 of P1: the schedules, with a third panel that the paper leaves out: the noise scale itself.
+"""Figure 1 of Smith et al. (2018): the schedules, with a third panel that the paper leaves out: the noise scale itself.
 
 The three schedules divide eps by 5, multiply B by 5, or first the one and then the other. eps N/B is the same for all three,
 and exact g nearly so: at B = 16000 = 0.32 N the "-1" in g = eps (N/B - 1)/(1 - m) takes a third of it away.
@@ -35,7 +35,7 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
     small = [stage[2] * 10 <= N_TRAIN for stage in schedules["increasing"]["stages"]]
     verdict = Verdict(
         claim="the three schedules have one noise scale while B <= N/10",
-        source="P1 fig. 1, sec. 5.1",
+        source="Smith et al. 2018, fig. 1",
         statistic="largest relative difference of exact g from decaying",
         value=float(max(np.abs(g[name] / g["decaying"] - 1)[small].max() for name in ("hybrid", "increasing"))),
         threshold=0.1,

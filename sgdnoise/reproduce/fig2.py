@@ -1,4 +1,4 @@
-"""Figure 2 of P1, the main result: schedules of equal noise scale give one training curve per epoch, with far fewer updates.
+"""Figure 2 of Smith et al. (2018), the main result: equal noise, one training curve per epoch, far fewer updates.
 
 The statistic: with L(s, e) the mean training loss over seeds of schedule s after epoch e, and e running over the epochs after
 the first step::
@@ -58,7 +58,7 @@ def _verdict(curves: dict[str, dict[str, Any]], name: str, after: int) -> Verdic
     return Verdict(
         claim=f"{name} has the training curve of decaying, with {curves[name]['n_updates'][-1]} updates "
         f"for {curves['decaying']['n_updates'][-1]}",
-        source="P1 fig. 2",
+        source="Smith et al. 2018, fig. 2",
         statistic="max |L - L(decaying)| / max |L(control) - L(decaying)|",
         value=distance(name) / distance("control"),
         threshold=0.1,

@@ -89,7 +89,7 @@ def _data() -> Dataset:
 
 
 def paper_schedules(n_epochs: int) -> dict[str, Schedule]:
-    """Build the schedules of P1 section 5.1 at any length, and a control that never changes.
+    """Build the schedules of section 5.1 of the paper at any length, and a control that never changes.
 
     Parameters
     ----------
