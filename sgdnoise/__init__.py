@@ -1,15 +1,18 @@
 """What minibatch noise does in stochastic gradient descent: to understand, to check and to reproduce.
 
-===============  ======================================================================================
-`noise`          the noise scale g, its inverses, and what scaling does to it
-`schedules`      schedules of learning rate and batch size, and the conversion of decay into growth
-`sampling`       three ways to draw minibatches
-`models`         logistic regression and multilayer perceptron on one flat parameter vector
-`optimizers`     SGD with momentum or Nesterov's, and Adam, as pairs of functions
-`training`       the training loop
-`datasets`       bundled Fashion-MNIST at 14x14, a reader for IDX files, synthetic data
-`reproduce`      the papers' figures; ``sgdnoise reproduce`` on the command line
-===============  ======================================================================================
+================  ======================================================================================
+`noise`           the noise scale g, its inverses, and what scaling does to it
+`schedules`       schedules of learning rate and batch size, and the conversion of decay into growth
+`sampling`        three ways to draw minibatches
+`models`          logistic regression and multilayer perceptron on one flat parameter vector
+`optimizers`      SGD with momentum or Nesterov's, and Adam, as pairs of functions
+`training`        the training loop
+`gradient_noise`  measured noise: covariances, tr(S)/|G|^2, the largest curvature
+`stationary`      exact stationary laws of SGD and of Langevin dynamics on a quadratic loss
+`testing`         the specification: checks that run on any implementation, yours included
+`datasets`        bundled Fashion-MNIST at 14x14, a reader for IDX files, synthetic data
+`reproduce`       the papers' figures; ``sgdnoise reproduce`` on the command line
+================  ======================================================================================
 
 Public names are imported when they are first used, so that ``import sgdnoise`` costs next to nothing.
 """
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
     from .datasets import load_idx as load_idx
     from .datasets import make_blobs as make_blobs
     from .datasets import make_teacher as make_teacher
+    from .gradient_noise import gradient_covariance as gradient_covariance
+    from .gradient_noise import gradient_noise_scale as gradient_noise_scale
+    from .gradient_noise import gradient_noise_scale_from_norms as gradient_noise_scale_from_norms
+    from .gradient_noise import minibatch_covariance as minibatch_covariance
+    from .gradient_noise import top_hessian_eigenvalue as top_hessian_eigenvalue
     from .models import MLP as MLP
     from .models import LogisticRegression as LogisticRegression
     from .noise import adam_square_root_rule as adam_square_root_rule
@@ -50,6 +58,13 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "datasets": ("Dataset", "load_fashion", "load_idx", "make_blobs", "make_teacher"),
+    "gradient_noise": (
+        "gradient_covariance",
+        "gradient_noise_scale",
+        "gradient_noise_scale_from_norms",
+        "minibatch_covariance",
+        "top_hessian_eigenvalue",
+    ),
     "models": ("MLP", "LogisticRegression"),
     "noise": (
         "adam_square_root_rule",
@@ -65,6 +80,8 @@ _PUBLIC = {
     "sampling": ("minibatches",),
     "schedules": ("Schedule", "Stage", "grow_batch", "scale_up", "step_decay"),
     "training": ("DivergenceError", "History", "train"),
+    "stationary": (),
+    "testing": (),
     "reproduce": (),
 }
 """The public names of each module."""

@@ -141,3 +141,27 @@ def labels(name: str, value: object, n_examples: int, n_classes: int | None = No
         wanted = "labels from 0" + ("" if n_classes is None else f" to {n_classes - 1}")
         raise _error(ValueError, name, wanted, f"labels from {low} to {high}")
     return value
+
+
+def symmetric_matrix(name: str, value: object, n: int | None = None, *, definite: bool = False, hint: str = "") -> np.ndarray:
+    """Return `value` as float64 if it is an n by n symmetric positive semidefinite (or definite) matrix.
+
+    Integers will do. Symmetry and the signs of the eigenvalues are judged up to rounding; the hint is for a wrong sign.
+    """
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        value = value.astype(np.float64)
+    matrix: np.ndarray = float_array(name, value, (n, n))
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name} must be a square matrix, got shape {matrix.shape}")
+    rounding = len(matrix) * float(np.finfo(matrix.dtype).eps)
+    matrix = matrix.astype(np.float64)
+    asymmetry = float(np.abs(matrix - matrix.T).max())
+    if asymmetry > 100 * rounding * np.abs(matrix).max():
+        raise ValueError(f"{name} must be symmetric, got entries that differ from their transpose by up to {asymmetry:.3g}")
+    matrix = (matrix + matrix.T) / 2
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    lowest, scale = float(eigenvalues[0]), rounding * float(np.abs(eigenvalues).max())
+    if not (lowest > scale if definite else lowest >= -100 * scale):
+        constraint = "positive definite" if definite else "positive semidefinite"
+        raise ValueError(f"{name} must be {constraint}, got the eigenvalue {lowest:.6g}" + (f"; {hint}" if hint else ""))
+    return matrix

@@ -64,7 +64,7 @@ def minibatches(
 
     References
     ----------
-    Smith et al. 2018, arXiv:1711.00489, section 2 (sampling without replacement within a batch).
+    Smith et al. 2018, arXiv:1711.00489, equation 3, for the noise that batches make.
 
     Examples
     --------

@@ -20,6 +20,8 @@ ALLOWED = {
     "models": set(),
     "optimizers": set(),
     "datasets": set(),
+    "gradient_noise": set(),
+    "stationary": set(),
     "training": {"sampling", "optimizers"},
     "cli": {"noise", "schedules", "reproduce", "__version__"},
     "__main__": {"cli"},

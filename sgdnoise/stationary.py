@@ -1,0 +1,395 @@
+r"""Exact stationary laws of SGD, and of discretised Langevin dynamics, on a quadratic loss.
+
+The loss is w'H w/2 and every update sees the gradient H w + xi, where xi has mean zero and a covariance C that does not depend
+on w. The law of w then forgets where it began, and its covariance follows from linear algebra at any learning rate l, which
+stays exact where the stochastic differential equation is only a limit. An eigenvalue h of H is stable if the roots of the
+characteristic polynomial of one update lie inside the unit circle; Jury's conditions give the limit::
+
+    z^2 - (1 + m - l h) z + m:                 l h < 2 (1 + m)              momentum       (`max_stable_learning_rate`)
+    z^2 - (1 + m) (1 - l h) z + m (1 - l h):   l h < 2 (1 + m)/(1 + 2 m)    Nesterov's
+
+With independent xi the joint covariance X of (w, l a), a the accumulator, solves the discrete Lyapunov equation::
+
+    X = A X A' + l^2 (b b') (x) C,   A = [[I - p l H, -q I], [l H, m I]],   b = (-p, 1)                      (`sgd_covariance`)
+
+with (p, q) = (1, m) for momentum and (1 + m, m^2) for Nesterov. The modified equations replace the updates by diffusions that
+agree with them to first or second order in l::
+
+    dW = -h W dt + sqrt(l c) dB,   dW = -h (1 + l h/2) W dt + sqrt(l c) dB                                (`modified_equation`)
+
+Epoch reshuffling draws each example once an epoch. The means of two batches of an epoch have covariance -S/N, so that after k
+updates, with a = 1 - l h::
+
+    V_k = a^(2k) V_0 + l^2 [(S/B) sum_{j<k} a^(2j) - (S/N) (sum_{j<k} a^j)^2]                           (`reshuffled_variance`)
+
+and V_n = V_0 fixes V_0. Euler-Maruyama on Langevin dynamics is SGD with noise of variance 2 T/(mu dt) at the learning rate
+mu dt, so that::
+
+    Cov w = T H^-1 (I - mu dt H/2)^-1                                                                   (`langevin_covariance`)
+
+References
+----------
+K. Liu, L. Ziyin, M. Ueda, "Noise and Fluctuation of Finite Learning Rate Stochastic Gradient Descent", ICML 2021,
+arXiv:2012.03636.
+Q. Li, C. Tai, W. E, "Stochastic Modified Equations and Dynamics of Stochastic Gradient Algorithms I", JMLR 2019,
+arXiv:1811.01558.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg
+
+from . import _checks as check
+from ._checks import Number
+
+
+def _matrix(name: str, value: object, n: int | None = None, *, definite: bool = False) -> np.ndarray:
+    """Check a positive (semi)definite matrix, or a number, which is a 1 by 1 matrix."""
+    if isinstance(value, np.ndarray):
+        hint = "a flat or descending direction has no stationary law" if definite else ""
+        return check.symmetric_matrix(name, value, n, definite=definite, hint=hint)
+    number = check.number(name, value, arrays=True, above=0 if definite else None, at_least=None if definite else 0)
+    if n not in (None, 1):
+        raise ValueError(f"{name} must be an array of shape ({n}, {n}), as hessian is, got the number {value}")
+    return np.array([[float(number)]])
+
+
+def _like(argument: object, covariance: np.ndarray) -> float | np.ndarray:
+    """Return a float if the argument was a number."""
+    return covariance if isinstance(argument, np.ndarray) else float(covariance[0, 0])
+
+
+def max_stable_learning_rate(curvature: Number, momentum: Number = 0.0, *, nesterov: bool = False) -> Number:
+    """Learning rate at which SGD on a quadratic begins to diverge.
+
+    The limit knows nothing of the noise, and so of the batch size. At a fixed noise scale it caps the batch size.
+
+    Parameters
+    ----------
+    curvature : number
+        h, the largest eigenvalue of the Hessian of the mean loss; positive.
+    momentum : number, default 0.0
+        m, in [0, 1).
+    nesterov : bool, keyword-only, default False
+        Nesterov's momentum.
+
+    Returns
+    -------
+    number
+        The learning rate must be below it; of the arguments' type.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a number, or `nesterov` not a bool.
+    ValueError
+        If a number is not finite or out of range.
+
+    Notes
+    -----
+    2 (1 + m)/h with momentum, 2 (1 + m)/((1 + 2 m) h) with Nesterov's. Both are exact, and both are passed by a root at -1, an
+    oscillation from update to update. Momentum nearly doubles the limit; Nesterov's lowers it, by a third as m goes to 1.
+
+    Convention: the trace form of momentum, learning rate outside. The averaging (EMA) form has 1/(1 - m) times this limit.
+
+    References
+    ----------
+    E. I. Jury, "Theory and Application of the z-Transform Method", 1964, for the conditions.
+
+    Examples
+    --------
+    >>> max_stable_learning_rate(2.0)
+    1.0
+    >>> from fractions import Fraction
+    >>> max_stable_learning_rate(2, Fraction(9, 10)), max_stable_learning_rate(2, Fraction(9, 10), nesterov=True)
+    (Fraction(19, 10), Fraction(19, 28))
+    """
+    curvature = check.number("curvature", curvature, above=0, arrays=True)
+    momentum = check.number("momentum", momentum, at_least=0, below=1, arrays=True)
+    return 2 * (1 + momentum) / (curvature * (1 + 2 * momentum) if check.flag("nesterov", nesterov) else curvature)
+
+
+def sgd_covariance(
+    hessian: Number, gradient_covariance: Number, learning_rate: float, *, momentum: float = 0.0, nesterov: bool = False
+) -> float | np.ndarray:
+    """Covariance of the parameters under SGD on a quadratic, once it is stationary.
+
+    Parameters
+    ----------
+    hessian : number or ndarray of shape (n_params, n_params)
+        H of the mean loss: symmetric, positive definite.
+    gradient_covariance : number or ndarray of shape (n_params, n_params)
+        C, the covariance of ONE update's gradient: symmetric, positive semidefinite. It need not commute with H. With S the
+        covariance of the per-example gradients, (1/B - 1/N) S for batches drawn without replacement.
+    learning_rate : float
+        l, positive and below `max_stable_learning_rate` of the largest eigenvalue of H.
+    momentum : float, keyword-only, default 0.0
+        m, in [0, 1).
+    nesterov : bool, keyword-only, default False
+        Nesterov's momentum.
+
+    Returns
+    -------
+    float or ndarray of shape (n_params, n_params)
+        Covariance about the minimum; a float if `hessian` is a number.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If a number is out of range, an array not finite, not symmetric, of the wrong shape or not positive (semi)definite, or
+        the learning rate at or past the limit of stability.
+
+    Notes
+    -----
+    ``a <- m a + gradient; w <- w - l a``, or with Nesterov ``w <- w - l (gradient + m a)`` with the new a. For one parameter,
+    with curvature h, x = l h and q = 1 - x::
+
+        Var w = (l c/h) (1 + m)/((1 - m) (2 (1 + m) - x))                                               (momentum)
+        Var w = (l c/h) [(1 + m)^2 + m^2 (1 + m q)/(1 - m q)]/(2 (1 + m) - (1 + 2 m) x)                 (Nesterov)
+
+    Both go to l c/(2 h (1 - m)) as l goes to 0, the law of the stochastic differential equation: g F/(2 N h) with the noise
+    scale g. They leave it at order l: momentum upwards, Nesterov's downwards if m is above 0.604. The law is exact at any
+    stable l, but the Lyapunov equation is solved in floating point: the relative error is some 1e-16/(l h) for the smallest
+    eigenvalue h, and grows likewise near the limit of stability, where SciPy may warn.
+
+    Convention: l multiplies the gradient of the MEAN loss. The noise is independent from update to update and does not depend
+    on w: for epoch reshuffling see `reshuffled_variance`.
+
+    References
+    ----------
+    Liu, Ziyin and Ueda 2021, arXiv:2012.03636, for the matrix equation with momentum.
+
+    Examples
+    --------
+    >>> round(sgd_covariance(2.0, 0.7, 0.1, momentum=0.9), 6)
+    0.184722
+    >>> sgd_covariance(np.diag([1.0, 2.0]), np.eye(2), 0.5).round(6)
+    array([[0.333333, 0.      ],
+           [0.      , 0.25    ]])
+    """
+    matrix = _matrix("hessian", hessian, definite=True)
+    noise = _matrix("gradient_covariance", gradient_covariance, len(matrix))
+    momentum = float(check.number("momentum", momentum, at_least=0, below=1))
+    steepest = float(np.linalg.eigvalsh(matrix)[-1])
+    limit = max_stable_learning_rate(steepest, momentum, nesterov=nesterov)
+    name = "2 (1 + m)/((1 + 2 m) h)" if nesterov else "2 (1 + m)/h"
+    hint = f"updates along the hessian's largest eigenvalue, h={steepest:.6g}, are stable only below this limit"
+    learning_rate = float(check.number("learning_rate", learning_rate, above=0, below=(name, limit), hint=hint))
+
+    # g = gradient, v = l a:  v <- m v + l g  and  w <- w - p l g - q v, in terms of the old v
+    p, q = (1 + momentum, momentum**2) if nesterov else (1.0, momentum)
+    identity, scaled = np.eye(len(matrix)), learning_rate * matrix
+    update = np.block([[identity - p * scaled, -q * identity], [scaled, momentum * identity]])
+    kick = np.array([-p, 1.0])
+    joint = linalg.solve_discrete_lyapunov(update, np.kron(np.outer(kick, kick), learning_rate**2 * noise))
+    covariance = joint[: len(matrix), : len(matrix)]
+    return _like(hessian, (covariance + covariance.T) / 2)
+
+
+class ModifiedEquation(NamedTuple):
+    """What a modified equation says of SGD: the factor of the mean per update, and the stationary variance."""
+
+    decay: float
+    variance: float
+
+
+def modified_equation(curvature: float, gradient_variance: float, learning_rate: float, *, order: int) -> ModifiedEquation:
+    """Decay and stationary variance of the diffusion that stands in for SGD, to compare with the exact law.
+
+    Parameters
+    ----------
+    curvature : float
+        h, positive.
+    gradient_variance : float
+        c, the variance of one update's gradient; at least 0.
+    learning_rate : float
+        l, positive. A diffusion is stable at any l, also where SGD is not.
+    order : {1, 2}, keyword-only
+        Order in l to which the equation is weakly correct over a fixed time.
+
+    Returns
+    -------
+    ModifiedEquation
+        ``decay``, by which one update multiplies the mean, and ``variance``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    One update is the time l. With the rate r = h at order 1 and r = h (1 + l h/2) at order 2, decay = exp(-l r) and
+    variance = l c/(2 r). The exact values are 1 - l h and (l c/(2 h))/(1 - l h/2). Order 2 mends the mean only: its variance
+    leaves that of order 1 in the wrong direction, because the force pulls more strongly and the noise stays as it was.
+
+    Convention: no momentum; noise independent from update to update and of w; time in units of the learning rate, not of the
+    papers' l/N.
+
+    References
+    ----------
+    Li, Tai and E 2019, arXiv:1811.01558: the drift is that of the loss f + (l/4) |grad f|^2.
+
+    Examples
+    --------
+    Exact, the decay is 0.7 and the variance 0.1765:
+
+    >>> for order in (1, 2):
+    ...     print("decay {:.4f}, variance {:.4f}".format(*modified_equation(1.0, 1.0, 0.3, order=order)))
+    decay 0.7408, variance 0.1500
+    decay 0.7082, variance 0.1304
+    """
+    curvature = float(check.number("curvature", curvature, above=0))
+    gradient_variance = float(check.number("gradient_variance", gradient_variance, at_least=0))
+    learning_rate = float(check.number("learning_rate", learning_rate, above=0))
+    rate = curvature if check.integer("order", order, 1, 2) == 1 else curvature * (1 + learning_rate * curvature / 2)
+    return ModifiedEquation(math.exp(-learning_rate * rate), learning_rate * gradient_variance / (2 * rate))
+
+
+def reshuffled_variance(
+    curvature: float, gradient_variance: float, learning_rate: float, batch_size: int, n_train: int, *, position: int = 0
+) -> float:
+    """Variance of a parameter under SGD with epoch reshuffling, once it is stationary.
+
+    Parameters
+    ----------
+    curvature : float
+        h of the mean loss along this parameter; positive.
+    gradient_variance : float
+        S, the variance of the per-EXAMPLE gradients, of divisor N - 1; at least 0.
+    learning_rate : float
+        l, positive and below 2/h.
+    batch_size : int
+        B, from 1 to N. It need not divide N: an epoch has n = N // B updates, and the N - n B examples left over are dropped,
+        other ones each epoch.
+    n_train : int
+        Training-set size N.
+    position : int, keyword-only, default 0
+        k, the number of updates since the epoch began, from 0 to n. Both 0 and n are the end of an epoch.
+
+    Returns
+    -------
+    float
+        Variance about the minimum.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    With a = 1 - l h and the noise of k updates Q_k = (S/B) sum_{j<k} a^(2j) - (S/N) (sum_{j<k} a^j)^2,
+    V_0 = l^2 Q_n/(1 - a^(2n)) and V_k = a^(2k) V_0 + l^2 Q_k. Nothing here asks B to divide N. To avoid cancellation Q_k is
+    computed as::
+
+        Q_k = (S/B) sum_{j<k} (a^j - mean)^2 + (S/(k B)) (sum_{j<k} a^j)^2 (N - k B)/N
+
+    The second part is the noise of the examples not seen yet. It rises and falls like a bridge: the variance is small at the
+    ends of an epoch and largest in between. For n l h << 1 it is l^2 S n/(4 B) half-way if B divides N, but
+    l^3 h S (n^2 - 1)/(24 B) at the ends, where independent batches give l S (1/B - 1/N)/(2 h). If B does not divide N, the
+    r = N - n B examples left over keep the fraction r/(N - B) of the independent law alive. As n l h grows the independent law
+    returns at every k.
+
+    Convention: S has divisor N - 1, and belongs to one example, where `sgd_covariance` takes the covariance of one update.
+    No momentum. The noise is additive: gradients of two examples differ by a constant.
+
+    References
+    ----------
+    M. Kuehn, B. Rosenow, "Correlated Noise in Epoch-Based Stochastic Gradient Descent", arXiv:2306.05300, for the effect.
+
+    Examples
+    --------
+    End and middle of an epoch, and independent batches without replacement:
+
+    >>> [round(reshuffled_variance(1.0, 1.0, 0.05, 10, 100, position=k), 6) for k in (0, 5)]
+    [5.4e-05, 0.00055]
+    >>> round(sgd_covariance(1.0, 1 / 10 - 1 / 100, 0.05), 6)
+    0.002308
+    """
+    curvature = float(check.number("curvature", curvature, above=0))
+    gradient_variance = float(check.number("gradient_variance", gradient_variance, at_least=0))
+    limit = max_stable_learning_rate(curvature)
+    learning_rate = float(check.number("learning_rate", learning_rate, above=0, below=("2/curvature", limit)))
+    n_train = check.integer("n_train", n_train)
+    batch_size = check.integer("batch_size", batch_size, 1, ("n_train", n_train))
+    n_updates = n_train // batch_size
+    position = check.integer("position", position, 0, ("n_train // batch_size", n_updates))
+    x = learning_rate * curvature
+    weights = (1 - x) ** np.arange(n_updates)
+
+    def noise(k: int) -> float:
+        seen, unseen = weights[:k], (n_train - k * batch_size) / n_train
+        return float((np.sum((seen - seen.mean()) ** 2) + seen.sum() ** 2 / k * unseen) / batch_size)
+
+    forgotten = x * (2 - x) * float(np.sum(weights**2))  # = 1 - a^(2n)
+    variance = noise(n_updates) / forgotten
+    if position > 0:
+        variance = (1 - x) ** (2 * position) * variance + noise(position)
+    return learning_rate**2 * gradient_variance * variance
+
+
+def langevin_covariance(
+    hessian: Number, temperature: float, *, mobility: float = 1.0, step_size: float | None = None
+) -> float | np.ndarray:
+    """Covariance of overdamped Langevin dynamics on a quadratic energy, once it is stationary.
+
+    Parameters
+    ----------
+    hessian : number or ndarray of shape (n_params, n_params)
+        H of the energy: symmetric, positive definite.
+    temperature : float
+        T, at least 0.
+    mobility : float, keyword-only, default 1.0
+        mu, positive.
+    step_size : float, keyword-only, optional
+        dt of the Euler-Maruyama method, positive, with mu dt h below 2 for the largest eigenvalue h. Default: continuous time.
+
+    Returns
+    -------
+    float or ndarray of shape (n_params, n_params)
+        Covariance about the minimum; a float if `hessian` is a number.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If a number is out of range, `hessian` is not finite, symmetric and positive definite, or the step size is at or past
+        the limit of stability.
+
+    Notes
+    -----
+    ``x <- x - mu H x dt + sqrt(2 mu T dt) xi`` has the covariance V diag(T/(h (1 - mu dt h/2))) V', with H = V diag(h) V'; one
+    eigenvalue is 2 mu T dt/(1 - (1 - mu dt h)^2). In continuous time it is T H^-1, which does not depend on the mobility.
+
+    Convention: the injected variance is 2 mu T dt for a drift of mu dt. SGLD, with drift eps/2 and injected variance eps, is
+    T = 1, mu = 1/2, dt = eps, on the energy of the whole posterior.
+
+    References
+    ----------
+    Welling and Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", ICML 2011, for the two step sizes.
+
+    Examples
+    --------
+    >>> round(langevin_covariance(2.0, 0.3), 6), round(langevin_covariance(2.0, 0.3, step_size=0.4), 6)
+    (0.15, 0.25)
+    """
+    matrix = _matrix("hessian", hessian, definite=True)
+    temperature = float(check.number("temperature", temperature, at_least=0))
+    mobility = float(check.number("mobility", mobility, above=0))
+    eigenvalues, vectors = np.linalg.eigh(matrix)
+    stretch = np.ones_like(eigenvalues)
+    if step_size is not None:
+        steepest = float(eigenvalues[-1])
+        limit = ("2/(mobility h)", 2 / (mobility * steepest))
+        hint = f"steps along the hessian's largest eigenvalue, h={steepest:.6g}, are stable only below this limit"
+        step_size = float(check.number("step_size", step_size, above=0, below=limit, hint=hint))
+        stretch -= mobility * step_size * eigenvalues / 2
+    return _like(hessian, (vectors * (temperature / (eigenvalues * stretch))) @ vectors.T)

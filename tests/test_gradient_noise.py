@@ -1,0 +1,295 @@
+"""Measured gradient noise: every minibatch enumerated, unbiased estimators, worked cases, curvature against dense algebra."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from sgdnoise import MLP, LogisticRegression, load_fashion, minibatches, noise_scale
+from sgdnoise.gradient_noise import (
+    NoiseToSignal,
+    curvature_noise_scale,
+    gradient_covariance,
+    gradient_noise_scale,
+    gradient_noise_scale_from_norms,
+    minibatch_covariance,
+    top_hessian_eigenvalue,
+)
+
+
+def summed_gradients(gradients, batch_size, replace):
+    """N/B times the sum over every possible minibatch, one row each."""
+    n = len(gradients)
+    draws = itertools.product(range(n), repeat=batch_size) if replace else itertools.combinations(range(n), batch_size)
+    return np.array([gradients[list(draw)].sum(axis=0) * n / batch_size for draw in draws])
+
+
+@pytest.mark.parametrize("n", [5, 6, 7, 8])
+def test_every_minibatch_enumerated(n):
+    """Cov of the rescaled summed gradient is N (N/B - 1) F, F of divisor N - 1; with replacement N^2/B F, divisor N."""
+    gradients = np.random.default_rng(n).standard_normal((n, 3))
+    for batch_size in range(1, n + 1):
+        for replace in (False, True):
+            if replace and n**batch_size > 20_000:
+                continue
+            sums = summed_gradients(gradients, batch_size, replace)
+            centred = sums - gradients.sum(axis=0)
+            enumerated = centred.T @ centred / len(sums)
+            F = gradient_covariance(gradients, ddof=0 if replace else 1)
+            factor = n**2 / batch_size if replace else n * (n / batch_size - 1)
+            scale = np.abs(F).max() * n**2 / batch_size
+            np.testing.assert_allclose(enumerated, factor * F, rtol=0, atol=1e-12 * scale)
+            # The same through the library's own pieces: N^2 Cov(mean), and N g / eps.
+            np.testing.assert_allclose(
+                n**2 * minibatch_covariance(F, batch_size, n, replace=replace), enumerated, rtol=0, atol=1e-12 * scale
+            )
+            assert n * noise_scale(0.5, batch_size, n, replace=replace) / 0.5 == pytest.approx(factor, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [5, 6, 7, 8])
+def test_every_minibatch_enumerated_in_rational_arithmetic(n):
+    gradients = [Fraction(k) for k in (3, -1, 4, 1, -5, 9, 2, -6)[:n]]
+    mean = sum(gradients) / n
+    squares = sum((g - mean) ** 2 for g in gradients)
+    for batch_size in range(1, n + 1):
+        means = [sum(draw) / batch_size for draw in itertools.combinations(gradients, batch_size)]
+        variance = sum((m - mean) ** 2 for m in means) / len(means)
+        assert variance == minibatch_covariance(squares / (n - 1), batch_size, n)
+        assert n**2 * variance == n * (Fraction(n, batch_size) - 1) * squares / (n - 1)
+        # Negative control: with divisor N the law fails, except where both sides are 0.
+        assert (variance == minibatch_covariance(squares / n, batch_size, n)) == (batch_size == n)
+        if n**batch_size <= 20_000:
+            means = [sum(draw) / batch_size for draw in itertools.product(gradients, repeat=batch_size)]
+            variance = sum((m - mean) ** 2 for m in means) / len(means)
+            assert variance == minibatch_covariance(squares / n, batch_size, n, replace=True)
+            assert n**2 * variance == Fraction(n**2, batch_size) * squares / n
+
+
+def test_every_epoch_enumerated():
+    """Two batches of one epoch have covariance -S/N, whichever two, also where B does not divide N."""
+    gradients = np.array([3.0, -1, 4, 1, -5])
+    S = float(gradient_covariance(gradients[:, None])[0, 0])
+    orders = np.array(list(itertools.permutations(gradients - gradients.mean())))
+    first, second = orders[:, :2].mean(axis=1), orders[:, 2:4].mean(axis=1)
+    assert np.mean(first * second) == pytest.approx(-S / 5, rel=1e-12)
+    assert np.mean(first**2) == pytest.approx(minibatch_covariance(S, 2, 5), rel=1e-12)
+
+
+def test_covariance_agrees_with_numpy():
+    gradients = np.random.default_rng(0).standard_normal((50, 4)) @ np.diag([1, 2, 3, 4.0])
+    for ddof in (0, 1):
+        np.testing.assert_allclose(gradient_covariance(gradients, ddof=ddof), np.cov(gradients.T, ddof=ddof), rtol=1e-12)
+
+
+def test_minibatch_covariance_broadcasts():
+    batch_sizes = np.array([1, 10, 100])
+    np.testing.assert_allclose(minibatch_covariance(2.0, batch_sizes, 100), [1.98, 0.18, 0], rtol=1e-12)
+    np.testing.assert_allclose(minibatch_covariance(2.0, batch_sizes, 100, replace=True), [2, 0.2, 0.02], rtol=1e-12)
+    assert minibatch_covariance(np.eye(2), 10, 100)[1, 1] == pytest.approx(0.09)
+
+
+def test_worked_case():
+    estimate = gradient_noise_scale_from_norms(4.0, 1.3, 32, 512)
+    assert estimate.noise == pytest.approx(92.16, abs=1e-9)
+    assert estimate.signal == pytest.approx(1.12, abs=1e-9)
+    assert float(estimate) == pytest.approx(82.29, abs=5e-3)
+    assert not estimate.noise_dominates
+
+
+# Data with known S and G: gradients of normal components.
+
+G, STANDARD_DEVIATIONS = np.array([1.0, -0.5, 0.25]), np.array([1.0, 3.0, 0.5])
+TRACE, SQUARED_NORM = float((STANDARD_DEVIATIONS**2).sum()), float(G @ G)
+
+
+def draw(rng, *shape):
+    return G + STANDARD_DEVIATIONS * rng.standard_normal((*shape, 3))
+
+
+def test_estimates_from_per_example_gradients_are_unbiased():
+    """400 independent estimates of 30 gradients each; within 4 standard errors, false-positive rate 6e-5 each.
+
+    Two wrong formulas are rejected by 8 standard errors: |M|^2 uncorrected for noise, and the mean of ratios.
+    """
+    rng = np.random.default_rng(1)
+    estimates = [gradient_noise_scale(draw(rng, 30)) for _ in range(400)]
+    noise, signal = np.array([e.noise for e in estimates]), np.array([e.signal for e in estimates])
+
+    def z(values, truth):
+        return (values.mean() - truth) / (values.std(ddof=1) / np.sqrt(len(values)))
+
+    assert abs(z(noise, TRACE)) < 4
+    assert abs(z(signal, SQUARED_NORM)) < 4
+    assert z(signal + noise / 30, SQUARED_NORM) > 8
+    # Averaging before dividing recovers the truth; the error of the ratio by the delta method.
+    ratio = noise.mean() / signal.mean()
+    error = np.std(noise - ratio * signal, ddof=1) / signal.mean() / np.sqrt(400)
+    assert abs(ratio - TRACE / SQUARED_NORM) < 4 * error
+    # Averaging the ratios does not.
+    with np.errstate(divide="ignore"):
+        assert abs(np.mean(noise / signal) - TRACE / SQUARED_NORM) > 1
+
+
+def test_estimates_from_norms_are_within_three_standard_errors_of_the_truth():
+    """Many pairs of norms, averaged before dividing; error of the ratio from 20 independent replicas of the whole estimate."""
+    rng = np.random.default_rng(2)
+
+    def replica():
+        small = (draw(rng, 2000, 8).mean(axis=1) ** 2).sum(axis=1)
+        large = (draw(rng, 2000, 64).mean(axis=1) ** 2).sum(axis=1)
+        return gradient_noise_scale_from_norms(small, large, 8, 64)
+
+    estimates = np.array([[e.noise, e.signal, float(e)] for e in (replica() for _ in range(20))])
+    error = estimates.std(axis=0, ddof=1) / np.sqrt(20)
+    assert np.all(np.abs(estimates.mean(axis=0) - [TRACE, SQUARED_NORM, TRACE / SQUARED_NORM]) < 3 * error)
+
+
+def test_finite_population_without_replacement():
+    """tr S stays exact and |G|^2 estimates |G_N|^2 - tr(S)/N: every subset of the population enumerated."""
+    population = np.random.default_rng(3).standard_normal((8, 2)) + 0.5
+    trace = population.var(axis=0, ddof=1).sum()
+    subsets = [gradient_noise_scale(population[list(s)]) for s in itertools.combinations(range(8), 3)]
+    assert np.mean([s.noise for s in subsets]) == pytest.approx(trace, rel=1e-12)
+    squared_norm = population.mean(axis=0) @ population.mean(axis=0)
+    assert np.mean([s.signal for s in subsets]) == pytest.approx(squared_norm - trace / 8, rel=1e-12)
+    norms = [[(population[list(s)].mean(axis=0) ** 2).sum() for s in itertools.combinations(range(8), b)] for b in (2, 5)]
+    estimate = gradient_noise_scale_from_norms(*map(np.array, norms), 2, 5)
+    assert (estimate.noise, estimate.signal) == pytest.approx((trace, squared_norm - trace / 8), rel=1e-12)
+
+
+def test_where_noise_dominates_it_says_so():
+    noisy = gradient_noise_scale(np.array([[1.0], [-1.0], [0.1]]))
+    assert noisy.signal < 0
+    assert noisy.noise_dominates
+    assert noisy.batch_size == float("inf")
+    assert "noise dominates: signal -0.3" in str(noisy)
+    assert gradient_noise_scale_from_norms(1.0, 0.1, 2, 4).noise_dominates
+    backwards = gradient_noise_scale_from_norms(1.0, 1.5, 2, 4)
+    assert backwards.noise < 0
+    assert np.isnan(backwards.batch_size)
+    assert "noise not resolved" in str(backwards)
+    assert NoiseToSignal(0.0, 1.0).batch_size == 0  # all gradients equal: no noise, and no doubt
+    assert "batch size 82.3" in str(NoiseToSignal(92.16, 1.12))
+
+
+def test_curvature_noise_scale_by_enumeration():
+    """Every ordered sample of 3 of 5 gradients, with replacement: exactly unbiased for tr(H Sigma) and G'HG."""
+    rng = np.random.default_rng(4)
+    population = rng.standard_normal((5, 2)) + np.array([1.0, 0.0])
+    H = np.array([[2.0, 0.7], [0.7, 1.0]])
+    estimates = [curvature_noise_scale(population[list(s)], lambda v: H @ v) for s in itertools.product(range(5), repeat=3)]
+    sigma, mean = gradient_covariance(population, ddof=0), population.mean(axis=0)
+    assert np.mean([e.noise for e in estimates]) == pytest.approx(np.trace(H @ sigma), rel=1e-12)
+    assert np.mean([e.signal for e in estimates]) == pytest.approx(mean @ H @ mean, rel=1e-12)
+
+
+def test_best_step_on_a_quadratic_has_b_noise_in_it():
+    """The gain of one step, eps G'G - eps^2/2 (G'HG + tr(HS)/B), maximised by hand over a grid of eps."""
+    H, S = np.diag([1.0, 4.0]), np.diag([2.0, 0.5])
+    g, batch_size = np.array([1.0, 0.5]), 3
+    eps = np.linspace(1e-4, 2, 200_001)
+    gain = eps * (g @ g) - eps**2 / 2 * (g @ H @ g + np.trace(H @ S) / batch_size)
+    b_noise = NoiseToSignal(np.trace(H @ S), g @ H @ g).batch_size
+    expected = (g @ g) / (g @ H @ g) / (1 + b_noise / batch_size)
+    assert eps[gain.argmax()] == pytest.approx(expected, abs=2e-5)
+
+
+# Curvature.
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(4, 3), MLP(4, (5,), 3), MLP(4, (5, 4), 3, "tanh")])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_top_eigenvalue_agrees_with_dense_algebra(model, l2):
+    rng = np.random.default_rng(5)
+    params, X, y = model.init(rng), rng.standard_normal((30, 4)), rng.integers(3, size=30)
+    hessian = np.array([model.hessian_vector_product(params, e, X, y, l2) for e in np.eye(model.n_params)])
+    top = np.linalg.eigvalsh(hessian)[-1]
+    assert top_hessian_eigenvalue(model, params, X, y, l2=l2) == pytest.approx(top, rel=1e-6)
+    single = top_hessian_eigenvalue(model, params.astype(np.float32), X.astype(np.float32), y, l2=l2)
+    assert single == pytest.approx(top, rel=1e-4)
+
+
+def test_top_eigenvalue_is_the_largest_and_not_the_largest_in_absolute_value():
+    """A saddle: far from the data's labels the tanh network's Hessian has a negative eigenvalue larger in absolute value."""
+    model = MLP(2, (3,), 2, "tanh")
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        params, X, y = 2 * rng.standard_normal(model.n_params), rng.standard_normal((3, 2)), rng.integers(2, size=3)
+        hessian = np.array([model.hessian_vector_product(params, e, X, y) for e in np.eye(model.n_params)])
+        spectrum = np.linalg.eigvalsh(hessian)
+        if -spectrum[0] > 1.5 * spectrum[-1] > 0.1:
+            break
+    assert -spectrum[0] > 1.5 * spectrum[-1]
+    assert top_hessian_eigenvalue(model, params, X, y) == pytest.approx(spectrum[-1], rel=1e-6)
+
+
+def test_top_eigenvalue_of_the_default_network_is_the_same_every_time():
+    data, model = load_fashion(500), MLP(196, (128,), 10)
+    params = model.init(0, np.float32)
+    values = [top_hessian_eigenvalue(model, params, data.X_train, data.y_train) for _ in range(2)]
+    assert values[0] == values[1] > 1
+    # Along the gradient the curvature is lower.
+    v = model.gradient(params, data.X_train, data.y_train)
+    v /= np.linalg.norm(v)
+    assert v @ model.hessian_vector_product(params, v, data.X_train, data.y_train) < values[0]
+
+
+def test_the_law_holds_for_the_real_network():
+    """Minibatch gradients of an MLP on the bundled data: trace of their covariance within 5 standard errors (6e-7)."""
+    data, model = load_fashion(200), MLP(196, (16,), 10)
+    params = model.init(0)
+    X, y = data.X_train.astype(float), data.y_train
+    gradients = model.per_example_gradients(params, X, y)
+    trace = gradients.var(axis=0, ddof=1).sum()
+    full, rng = model.gradient(params, X, y), np.random.default_rng(0)
+    batches = [minibatches(200, 50, rng=rng)[0] for _ in range(600)]
+    squares = np.array([((model.gradient(params, X[b], y[b]) - full) ** 2).sum() for b in batches])
+    error = squares.std(ddof=1) / np.sqrt(600)
+    assert abs(squares.mean() - minibatch_covariance(trace, 50, 200)) < 5 * error
+    # Negative control: without the -1 the law is a third too high.
+    assert abs(squares.mean() - minibatch_covariance(trace, 50, 200, replace=True)) > 20 * error
+
+
+GRADIENTS = np.ones((3, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: gradient_covariance(GRADIENTS[:1]), ValueError, "at least 2 rows"),
+        (lambda: gradient_covariance(GRADIENTS[0]), ValueError, "per_example_gradients must be"),
+        (lambda: gradient_covariance([[1.0]]), TypeError, "per_example_gradients"),
+        (lambda: gradient_covariance(np.full((3, 2), np.nan)), ValueError, "per_example_gradients must be finite"),
+        (lambda: gradient_covariance(GRADIENTS, ddof=2), ValueError, "ddof must be an integer from 0 to 1"),
+        (lambda: gradient_covariance(GRADIENTS, ddof=True), TypeError, "ddof"),
+        (lambda: minibatch_covariance(1.0, 20, 10), ValueError, "batch_size"),
+        (lambda: minibatch_covariance(1.0, 0, 10), ValueError, "batch_size"),
+        (lambda: minibatch_covariance(float("nan"), 2, 10), ValueError, "covariance"),
+        (lambda: minibatch_covariance(1.0, 2, 10, replace=1), TypeError, "replace"),
+        (lambda: gradient_noise_scale(GRADIENTS[:1]), ValueError, "at least 2 rows"),
+        (lambda: gradient_noise_scale_from_norms(1.0, 1.0, 32, 32), ValueError, "large_batch_size must be .*above small"),
+        (lambda: gradient_noise_scale_from_norms(-1.0, 1.0, 2, 3), ValueError, "small_squared_norms"),
+        (lambda: gradient_noise_scale_from_norms(np.zeros(0), 1.0, 2, 3), ValueError, "small_squared_norms must hold at least"),
+        (lambda: gradient_noise_scale_from_norms(1.0, float("inf"), 2, 3), ValueError, "large_squared_norms"),
+        (lambda: curvature_noise_scale(GRADIENTS[:1], lambda v: v), ValueError, "at least 2 rows"),
+        (
+            lambda: top_hessian_eigenvalue(LogisticRegression(2), np.zeros(3), np.zeros((2, 2)), np.zeros(2, int)),
+            ValueError,
+            "params",
+        ),
+        (
+            lambda: top_hessian_eigenvalue(LogisticRegression(2), np.zeros(6), np.zeros((2, 2)), np.zeros(2, int), l2=-1.0),
+            ValueError,
+            "l2",
+        ),
+        (
+            lambda: top_hessian_eigenvalue(LogisticRegression(2), np.full(6, np.inf), np.zeros((2, 2)), np.zeros(2, int)),
+            ValueError,
+            "params must be finite",
+        ),
+    ],
+)
+def test_bad_input_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
