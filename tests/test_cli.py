@@ -25,7 +25,7 @@ def call(capsys, *argv):
 
 def test_version_and_help(capsys):
     assert call(capsys, "--version")[:2] == (0, f"sgdnoise {__version__}\n")
-    for command in ([], ["reproduce"], ["convert"], ["schedule"]):
+    for command in ([], ["reproduce"], ["check"], ["convert"], ["schedule"]):
         status, out, _ = call(capsys, *command, "--help")
         assert status == 0
         assert "examples:\n  sgdnoise " in out
@@ -116,7 +116,7 @@ def test_schedule(capsys):
         ),
         ([*SCHEDULE, "--factor", "0.5"], "factor must be finite and above 1"),
         ([*SCHEDULE, "--max-batch-size", "64"], "max_batch_size must be an integer from 128"),
-        (["reproduce", "fig99"], "figure must be one of 'fig1', 'fig2', got 'fig99'"),
+        (["reproduce", "fig99"], "figure must be one of 'fig1', 'fig2', 'samplers', got 'fig99'"),
         (["reproduce", "fig1", "--jobs", "0"], "jobs must be an integer, at least 1"),
     ],
 )

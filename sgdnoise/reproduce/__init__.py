@@ -3,8 +3,8 @@
 A figure module has a `TITLE` and three functions:
 
 ``run(scale, compute)``
-    Returns the figure's numbers as a JSON-able dict. ``compute(tasks)`` gives the result of each `TrainingTask`; it is the
-    runner's business where and when that happens.
+    Returns the figure's numbers as a JSON-able dict. ``compute(tasks)`` gives the result of each `Task`; it is the runner's
+    business where and when that happens.
 ``plot(result)``
     Draws the figure from that dict alone.
 ``rows(result)``
@@ -13,8 +13,8 @@ A figure module has a `TITLE` and three functions:
 `run_figures` runs any of them and writes their files.
 """
 
-from .runner import FIGURES, run_figures
-from .tasks import SCALES, Scale, TrainingTask
+from .runner import FIGURES, MAIN_RESULT, run_figures
+from .tasks import SCALES, Scale, Task, TrainingTask
 from .verdicts import Verdict
 
-__all__ = ["FIGURES", "SCALES", "Scale", "TrainingTask", "Verdict", "run_figures"]
+__all__ = ["FIGURES", "MAIN_RESULT", "SCALES", "Scale", "Task", "TrainingTask", "Verdict", "run_figures"]

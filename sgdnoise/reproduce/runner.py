@@ -1,8 +1,8 @@
 """Runs the figures: tasks over processes, results to files, progress to stderr.
 
 Each finished task is written at once, atomically, to its own file under ``OUT/runs``; a run that was interrupted goes on where
-it stopped. The file's name is a hash of the task, of the versions of this package and of NumPy, and the task stands in the file
-too: a file that is damaged or belongs to another task is named and computed again.
+it stopped. The file's name is a hash of the task, of this package's source and of NumPy's version, and the task stands in the
+file too: a file that is damaged or belongs to another task is named and computed again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,14 +31,15 @@ import numpy as np
 from .. import __version__
 from .. import _checks as check
 from .._files import atomic_write
-from .tasks import SCALES, Arrays, TrainingTask
+from .tasks import SCALES, Arrays, Task
 
-FIGURES = ("fig1", "fig2")
+FIGURES = ("fig1", "fig2", "samplers")
+MAIN_RESULT = ("fig1", "fig2")
 _THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def run_figures(
-    figures: Sequence[str] = FIGURES,
+    figures: Sequence[str] = MAIN_RESULT,
     *,
     scale: str = "default",
     out: str | os.PathLike[str] = "results",
@@ -51,7 +53,7 @@ def run_figures(
     Parameters
     ----------
     figures : sequence of str
-        Names out of `FIGURES`.
+        Names out of `FIGURES`; default: those of the paper's main result.
     scale : {"default", "quick", "full"}
         See `SCALES`.
     out : path
@@ -81,10 +83,10 @@ def run_figures(
         check.choice("figure", name, FIGURES)
     check.choice("scale", scale, SCALES)
     out = Path(out)
-    jobs = _n_cpus() if jobs is None else check.integer("jobs", jobs)
+    jobs = n_cpus() if jobs is None else check.integer("jobs", jobs)
     done = {}
 
-    def compute(tasks: Sequence[TrainingTask]) -> list[Arrays]:
+    def compute(tasks: Sequence[Task]) -> list[Arrays]:
         return run_tasks(tasks, out / "runs", jobs=jobs, fresh=fresh, progress=progress or sys.stderr)
 
     for name in figures:
@@ -109,7 +111,7 @@ def run_figures(
     return done
 
 
-def _n_cpus() -> int:
+def n_cpus() -> int:
     """Number of CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -128,9 +130,9 @@ def _write(module: Any, record: dict[str, Any], stem: Path) -> Iterator[Path]:
         yield path
 
 
-def run_tasks(tasks: Sequence[TrainingTask], directory: Path, *, jobs: int, fresh: bool, progress: TextIO) -> list[Arrays]:
+def run_tasks(tasks: Sequence[Task], directory: Path, *, jobs: int, fresh: bool, progress: TextIO) -> list[Arrays]:
     """Run tasks that have no result file yet, each in its own process; return all results in the tasks' order."""
-    results: dict[TrainingTask, Arrays] = {}
+    results: dict[Task, Arrays] = {}
     for task in tasks:
         if not fresh and (arrays := _load(task, directory, progress)) is not None:
             results[task] = arrays
@@ -139,7 +141,7 @@ def run_tasks(tasks: Sequence[TrainingTask], directory: Path, *, jobs: int, fres
         print(f"{len(results)} of {len(tasks)} runs are there already", file=progress)
     if missing:
         missing.sort(key=lambda task: -task.cost)  # long ones first, so that the processes end together
-        with _processes(min(jobs, len(missing))) as executor:
+        with processes(min(jobs, len(missing))) as executor:
             futures = {executor.submit(task_result, task): task for task in missing}
             for future in _with_progress(futures, progress):
                 task = futures[future]
@@ -148,13 +150,13 @@ def run_tasks(tasks: Sequence[TrainingTask], directory: Path, *, jobs: int, fres
     return [results[task] for task in tasks]
 
 
-def task_result(task: TrainingTask) -> Arrays:
+def task_result(task: Task) -> Arrays:
     """Run a task; a function of its own because that is what can be sent to another process."""
     return task.run()
 
 
 @contextmanager
-def _processes(n: int) -> Iterator[ProcessPoolExecutor]:
+def processes(n: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes with one BLAS thread each; on Ctrl-C or an error they are ended at once."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))  # read when a worker loads BLAS: many threads per core are 10 times slower
@@ -177,7 +179,7 @@ def _processes(n: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def _with_progress(futures: dict[Future[Arrays], TrainingTask], stream: TextIO) -> Iterator[Future[Arrays]]:
+def _with_progress(futures: dict[Future[Arrays], Task], stream: TextIO) -> Iterator[Future[Arrays]]:
     """Pass on futures as they complete, with the time left on `stream`."""
     try:
         from tqdm import tqdm
@@ -195,17 +197,26 @@ def _with_progress(futures: dict[Future[Arrays], TrainingTask], stream: TextIO) 
         print(f"run {i + 1} of {len(futures)} done, {elapsed:.0f} s, about {left:.0f} s left", file=stream, flush=True)
 
 
-def _path(task: TrainingTask, directory: Path) -> Path:
-    identity = f"{task!r} sgdnoise {__version__} numpy {np.__version__}"
+@lru_cache(maxsize=1)
+def _source_digest() -> str:
+    """Hash of the package's source: results of other code are not taken for this one's."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _path(task: Task, directory: Path) -> Path:
+    identity = f"{task!r} sgdnoise {_source_digest()} numpy {np.__version__}"
     return directory / (hashlib.sha256(identity.encode()).hexdigest()[:20] + ".npz")
 
 
-def _save(task: TrainingTask, arrays: Arrays, directory: Path) -> None:
+def _save(task: Task, arrays: Arrays, directory: Path) -> None:
     with atomic_write(_path(task, directory)) as file:
         np.savez(file, task=np.array(repr(task)), **arrays)  # type: ignore[arg-type]
 
 
-def _load(task: TrainingTask, directory: Path, progress: TextIO) -> Arrays | None:
+def _load(task: Task, directory: Path, progress: TextIO) -> Arrays | None:
     """Load the result of a task; None if there is none, or none that can be trusted."""
     path = _path(task, directory)
     if not path.exists():

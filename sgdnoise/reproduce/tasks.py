@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -80,7 +81,18 @@ class TrainingTask:
         return {name: getattr(history, name) for name in METRICS}
 
 
-Compute = Callable[[Sequence[TrainingTask]], list[Arrays]]
+class Task(Protocol):
+    """What the runner runs: small, hashable and picklable, and equal tasks have equal results."""
+
+    @property
+    def cost(self) -> float:
+        """Rough cost, in any unit that the tasks of a figure share, to tell the time left."""
+
+    def run(self) -> Arrays:
+        """Compute the result, a dict of arrays."""
+
+
+Compute = Callable[[Sequence[Task]], list[Arrays]]
 
 
 @lru_cache(maxsize=1)
