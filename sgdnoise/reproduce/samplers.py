@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 TITLE = "Samplers: what a batch's noise is, and what an epoch leaves of it"
 
-_BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 450, 480, 495, 500)
-_LEARNING_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_BATCH_SIZES: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 450, 480, 495, 500)
+_LEARNING_RATES: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _SOURCE = "Smith et al. 2018, eq. 3"
 _STYLES = {
     "with_replacement": {"color": "#E69F00", "marker": "^", "label": "with replacement"},
