@@ -30,7 +30,7 @@ ALLOWED = {
 }
 
 
-def siblings_imported(path):
+def siblings_imported(path, level=1):
     """Siblings that a module imports when it runs; imports for type checkers only do not count."""
     tree = ast.parse(path.read_text())
     skipped = {
@@ -41,8 +41,8 @@ def siblings_imported(path):
     }
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and id(node) not in skipped:
-            found |= {node.module} if node.module else {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.level == level and id(node) not in skipped:
+            found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
     return found - {"_checks", "_files"}
 
 
@@ -57,6 +57,17 @@ def test_imports_point_down():
     assert modules == set(ALLOWED)
     for name in modules:
         assert siblings_imported(PACKAGE / f"{name}.py") <= ALLOWED[name], name
+
+
+def test_subpackages_import_down_too():
+    allowed = {
+        "testing": {"optimizers", "sampling"},
+        "reproduce": set(ALLOWED) - {"cli", "__main__"} | {"__version__"},
+    }
+    assert {path.parent.name for path in PACKAGE.glob("*/*.py")} - {"data"} == set(allowed)
+    for package, names in allowed.items():
+        for path in (PACKAGE / package).glob("*.py"):
+            assert siblings_imported(path, level=2) <= names, path
 
 
 def test_only_numpy_scipy_and_the_standard_library_at_the_top_of_a_module():

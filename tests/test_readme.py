@@ -1,5 +1,6 @@
 """The README: what it shows is what the commands print, and its numbers are those of the committed figure."""
 
+import doctest
 import json
 import re
 import shlex
@@ -28,6 +29,12 @@ def test_the_python_block_runs(capsys):
     exec(compile(code.replace("n_epochs=20", "n_epochs=4").replace("(6, 12, 16)", "(1, 2, 3)"), "README.md", "exec"), {})
     assert re.findall(r"(\d+) updates, training loss 0\.", capsys.readouterr().out) == ["1560", "493"]
     assert len([line for line in code.splitlines() if line]) <= 10
+
+
+def test_the_doctest_block_runs():
+    (block,) = re.findall(r"```pycon\n(.*?)```", README, flags=re.DOTALL)
+    example = doctest.DocTestParser().get_doctest(block, {}, "README.md", None, None)
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example).failed == 0
 
 
 def test_the_figures_numbers_are_those_of_the_committed_run():
