@@ -83,7 +83,8 @@ def number(
         ok = ok & holds
     if not np.all(ok):
         constraint = " ".join(["finite", "and", " and ".join(words)] if words else ["finite"])
-        raise _error(ValueError, name, constraint, str(value), hint)
+        came = str(np.broadcast_to(value, ok.shape)[~ok][0] if isinstance(value, np.ndarray) else value)
+        raise _error(ValueError, name, constraint, came, hint)
     return value
 
 

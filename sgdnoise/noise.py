@@ -47,8 +47,10 @@ _TOO_LARGE = "a batch drawn without replacement cannot hold more than the data"
 def _check_batch(batch_size: Number, n_train: Number, replace: bool) -> tuple[Number, Number]:
     """Check 0 < B, and B <= N unless drawn with replacement (which never runs out of examples)."""
     n_train = check.number("n_train", n_train, above=0, arrays=True)
-    most = None if check.flag("replace", replace) else ("n_train", n_train)
-    return check.number("batch_size", batch_size, above=0, at_most=most, arrays=True, hint=_TOO_LARGE), n_train
+    batch_size = check.number("batch_size", batch_size, above=0, arrays=True)
+    if not check.flag("replace", replace):
+        check.number("batch_size", batch_size, at_most=("n_train", n_train), arrays=True, hint=_TOO_LARGE)
+    return batch_size, n_train
 
 
 def _check_noisy_batch(batch_size: Number, n_train: Number, replace: bool) -> tuple[Number, Number]:
