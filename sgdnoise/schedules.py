@@ -19,6 +19,7 @@ Smith, Kindermans, Ying, Le, "Don't Decay the Learning Rate, Increase the Batch 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -295,7 +296,7 @@ def step_decay(learning_rate: float, batch_size: int, *, milestones: Sequence[in
     121-160          0.004         128
     161-200         0.0008         128
     """
-    learning_rate = check.number("learning_rate", learning_rate, above=0)
+    learning_rate = check.number("learning_rate", learning_rate)  # its range is a matter of the stages
     n_epochs = check.integer("n_epochs", n_epochs)
     factor = check.number("factor", factor, above=1, hint="it divides the learning rate")
     last = 0
@@ -387,7 +388,7 @@ def grow_batch(
             drops += 1
             wanted = batch_size_for(target, learning_rate, n_train, replace=not exact)
             batch_size = min(round(wanted), cap)
-            if not np.isclose(batch_size, wanted, rtol=1e-9, atol=0):
+            if not math.isclose(batch_size, wanted):
                 learning_rate = learning_rate_for(target, batch_size, n_train, replace=not exact)
         else:
             learning_rate = learning_rate_for(target, batch_size, n_train, replace=not exact)
@@ -459,16 +460,16 @@ def scale_up(
     if learning_rate is not None:
         rate_factor = check.number("learning_rate", learning_rate, above=0) / schedule.stages[0].learning_rate
     batch_factor = rate_factor
-    if (momentum is None) != (to_momentum is None):
-        raise ValueError(f"momentum and to_momentum must be given together, got {momentum} and {to_momentum}")
     if momentum is not None and to_momentum is not None:
         before = check.number("momentum", momentum, at_least=0, below=1)
         batch_factor *= (1 - before) / (1 - check.number("to_momentum", to_momentum, at_least=0, below=1))
+    elif momentum is not None or to_momentum is not None:
+        raise ValueError(f"momentum and to_momentum must be given together, got {momentum} and {to_momentum}")
 
     stages = []
     for stage in schedule:
         wanted = stage.batch_size * batch_factor
         batch_size = max(1, min(round(wanted), cap))
-        rest = 1.0 if np.isclose(batch_size, wanted, rtol=1e-9, atol=0) else batch_size / wanted
+        rest = 1.0 if math.isclose(batch_size, wanted) else batch_size / wanted
         stages.append(replace(stage, learning_rate=stage.learning_rate * rate_factor * rest, batch_size=batch_size))
     return Schedule(stages)

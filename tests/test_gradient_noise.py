@@ -76,6 +76,11 @@ def test_every_epoch_enumerated():
     assert np.mean(first**2) == pytest.approx(minibatch_covariance(S, 2, 5), rel=1e-12)
 
 
+def test_two_examples_are_enough():
+    assert gradient_covariance(np.array([[1.0], [3.0]])) == [[2.0]]
+    assert gradient_noise_scale(np.array([[1.0], [3.0]])) == NoiseToSignal(2.0, 3.0)
+
+
 def test_covariance_agrees_with_numpy():
     gradients = np.random.default_rng(0).standard_normal((50, 4)) @ np.diag([1, 2, 3, 4.0])
     for ddof in (0, 1):
@@ -87,6 +92,8 @@ def test_minibatch_covariance_broadcasts():
     np.testing.assert_allclose(minibatch_covariance(2.0, batch_sizes, 100), [1.98, 0.18, 0], rtol=1e-12)
     np.testing.assert_allclose(minibatch_covariance(2.0, batch_sizes, 100, replace=True), [2, 0.2, 0.02], rtol=1e-12)
     assert minibatch_covariance(np.eye(2), 10, 100)[1, 1] == pytest.approx(0.09)
+    np.testing.assert_allclose(minibatch_covariance(2.0, 0.25, np.array([0.5, 1.0])), [4, 6], rtol=1e-12)
+    assert minibatch_covariance(2.0, 20, 10, replace=True) == pytest.approx(0.1)  # drawing with replacement never ends
 
 
 def test_worked_case():
@@ -176,6 +183,7 @@ def test_where_noise_dominates_it_says_so():
     assert str(backwards) == "noise not resolved: -2 is below 0 (signal 2); average over more measurements"
     assert NoiseToSignal(0.0, 1.0).batch_size == 0  # all gradients equal: no noise, and no doubt
     assert str(NoiseToSignal(0.5, 1.0)) == "batch size 0.5 (noise 0.5 over signal 1)"
+    assert str(NoiseToSignal(0.0, 1.0)) == "batch size 0 (noise 0 over signal 1)"
     assert NoiseToSignal(0.5, 0.0).batch_size == float("inf")
     assert NoiseToSignal(0.0, 1.0).noise_dominates is False
 
@@ -213,8 +221,16 @@ def test_top_eigenvalue_agrees_with_dense_algebra(model, l2):
     hessian = np.array([model.hessian_vector_product(params, e, X, y, l2) for e in np.eye(model.n_params)])
     top = np.linalg.eigvalsh(hessian)[-1]
     assert top_hessian_eigenvalue(model, params, X, y, l2=l2) == pytest.approx(top, rel=1e-6)
-    single = top_hessian_eigenvalue(model, params.astype(np.float32), X.astype(np.float32), y, l2=l2)
-    assert single == pytest.approx(top, rel=1e-4)
+    single = params.astype(np.float32), X.astype(np.float32)
+    double = [array.astype(float) for array in single]
+    assert top_hessian_eigenvalue(model, *single, y, l2=l2) == top_hessian_eigenvalue(model, *double, y, l2=l2)
+
+
+def test_top_eigenvalue_converges_in_a_crowded_spectrum():
+    model, rng = MLP(20, (16,), 4), np.random.default_rng(6)
+    params, X, y = model.init(rng), rng.standard_normal((200, 20)), rng.integers(4, size=200)
+    hessian = np.array([model.hessian_vector_product(params, e, X, y) for e in np.eye(model.n_params)])
+    assert top_hessian_eigenvalue(model, params, X, y) == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-6)
 
 
 def test_top_eigenvalue_is_the_largest_and_not_the_largest_in_absolute_value():
@@ -299,6 +315,22 @@ GRADIENTS = np.ones((3, 2))
             lambda: minibatch_covariance(1.0, 0, 10),
             ValueError,
             "batch_size must be finite and above 0 and at most n_train=10, got 0",
+        ),
+        (lambda: minibatch_covariance(1.0, 2, 0), ValueError, "n_train must be finite and above 0, got 0"),
+        (
+            lambda: minibatch_covariance(1.0, 2, True),
+            TypeError,
+            "n_train must be a number or an array of numbers, got True of type bool",
+        ),
+        (
+            lambda: gradient_noise_scale_from_norms(1.0, 1.0, 0, 32),
+            ValueError,
+            "small_batch_size must be an integer, at least 1, got 0",
+        ),
+        (
+            lambda: top_hessian_eigenvalue(LogisticRegression(2), np.zeros(6), np.full((2, 2), np.nan), np.zeros(2, int)),
+            ValueError,
+            "X must be finite, got 4 values that are NaN or infinite",
         ),
         (lambda: minibatch_covariance(float("nan"), 2, 10), ValueError, "covariance must be finite, got nan"),
         (lambda: minibatch_covariance(1.0, 2, 10, replace=1), TypeError, "replace must be True or False, got 1 of type int"),

@@ -200,6 +200,10 @@ def test_lost_epochs_is_the_area_the_accumulator_lacks():
     assert lacking * batch_size / n_train == pytest.approx(lost_epochs(batch_size, n_train, momentum), rel=1e-9)
 
 
+def test_a_float_comes_back_as_a_float():
+    assert {type(value) for value in adam_square_root_rule(2.0, 0.1, 0.9, 0.999, 1e-8)} == {float}
+
+
 def test_temperature_is_half_of_g_times_f():
     assert temperature(Fraction(3), Fraction(1, 7)) == Fraction(3, 14)
 

@@ -91,6 +91,13 @@ def test_adam_without_eps_does_not_see_the_scale_of_the_gradient(scale, seed):
     assert np.abs(run(adam(eps=1.0), 100 * gradients, rates) - run(adam(eps=1.0), gradients, rates)).max() > 1e-3
 
 
+def test_defaults():
+    gradients, rates = [[1.0], [2.0]], [0.1, 0.1]
+    np.testing.assert_array_equal(run(sgd(0.9), gradients, rates), run(sgd(0.9, nesterov=False), gradients, rates))
+    np.testing.assert_array_equal(run(sgd(), gradients, rates), run(sgd(0.0), gradients, rates))
+    np.testing.assert_array_equal(run(adam(), gradients, rates), run(adam(0.9, 0.999, 1e-8), gradients, rates))
+
+
 def test_adam_leaves_a_parameter_without_gradient_where_it_is():
     assert not run(adam(eps=0), np.zeros((3, 2)), [0.1] * 3).any()
 
@@ -105,6 +112,8 @@ def test_updates_change_nothing_in_place_and_keep_float32(optimizer):
     np.testing.assert_array_equal(first[0], again[0])
     assert all(np.array_equal(a, b) for a, b in zip(before, state, strict=True))
     assert first[0].dtype == np.float32
+    for part in state[-2:]:
+        assert np.ndim(part) == 0 or (part.shape == (3,) and part.dtype == np.float32 and not part.any())
     assert (gradient == 2).all()
 
 

@@ -197,6 +197,36 @@ def test_a_whole_batch_size_leaves_the_learning_rate_untouched():
     assert {stage.learning_rate for stage in grow_batch(paper(), N_CIFAR)} == {0.1}
 
 
+def test_a_rounded_batch_size_leaves_the_rest_to_the_learning_rate():
+    # 0.5/0.1 and .1/.02 are not 5 in floating point: rounding errors are not a rest.
+    assert scale_up(paper(), N_CIFAR, momentum=0.9, to_momentum=0.98).stages[0].learning_rate == 0.1
+    # Half an example in a million is.
+    million = Schedule([Stage(1, 0.1, 10**6), Stage(1, 0.1 / 1.0000005, 10**6)])
+    grown = grow_batch(million, 10**7).stages[1]
+    assert (grown.learning_rate, grown.batch_size) == (pytest.approx(0.1 / 1.0000005, rel=1e-12), 10**6)
+    assert scale_up(million, 10**7, learning_rate=0.10000005).stages[0].learning_rate == pytest.approx(0.1, rel=1e-12)
+
+
+def test_n_drops_counts_drops_and_nothing_else():
+    rates = [0.8, 0.8, 0.4, 0.2, 0.1]
+    schedule = Schedule([Stage(1, rate, 10) for rate in rates])
+    for n_drops, expected in ((0, [10] * 5), (1, [10, 10, 20, 20, 20]), (2, [10, 10, 20, 40, 40]), (3, [10, 10, 20, 40, 80])):
+        assert [stage.batch_size for stage in grow_batch(schedule, 1000, n_drops=n_drops)] == expected
+
+
+def test_exact_growth_stops_one_short_of_the_full_batch():
+    schedule = Schedule([Stage(1, 1.0, 10), Stage(1, 1e-9, 10)])
+    assert grow_batch(schedule, 100, exact=True).stages[1].batch_size == 99
+    assert grow_batch(schedule, 100).stages[1].batch_size == 100
+
+
+def test_stages_are_normalised():
+    stage = Stage(np.int64(3), np.float32(0.5), np.int32(7))
+    assert [type(value) for value in (stage.n_epochs, stage.learning_rate, stage.batch_size)] == [int, float, int]
+    assert Schedule([stage]).stages == (stage,)
+    assert hash(Schedule([stage])) == hash(Schedule((stage,)))
+
+
 def test_a_rise_goes_to_the_learning_rate():
     restart = Schedule([Stage(1, 0.1, 10), Stage(1, 0.05, 10), Stage(1, 0.1, 10)])
     assert rates_and_batches(grow_batch(restart, 1000)) == [(0.1, 10), (0.1, 20), (0.2, 20)]
@@ -207,6 +237,7 @@ def test_str_is_the_table():
     assert lines[0].split() == ["epochs", "learning", "rate", "batch", "size"]
     assert lines[-1].split() == ["161-200", "0.032", "5120"]
     assert len({len(line) for line in lines}) == 1
+    assert paper().table(N_CIFAR).splitlines()[1].split()[-2:] == ["38.96", "23400"]
     assert paper().table(N_CIFAR, 0.9).splitlines()[0] == "epochs   learning rate  batch size  noise scale  updates"
     assert paper().table(N_CIFAR, 0.9).splitlines()[1].split() == ["1-60", "0.1", "128", "389.6", "23400"]
 

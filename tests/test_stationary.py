@@ -446,6 +446,10 @@ def test_rounding_is_forgiven():
     assert np.linalg.eigvalsh(sgd_covariance(np.eye(40), C, 0.3))[0] > -1e-4
 
 
+def test_the_stability_limit_broadcasts_over_the_momentum():
+    np.testing.assert_allclose(max_stable_learning_rate(2.0, np.array([0.0, 0.9])), [1.0, 1.9], rtol=1e-12)
+
+
 I2, LOPSIDED = np.eye(2), np.array([[1.0, 0.5], [0.0, 1.0]])
 
 
@@ -472,6 +476,8 @@ I2, LOPSIDED = np.eye(2), np.array([[1.0, 0.5], [0.0, 1.0]])
             TypeError,
             "gradient_covariance must be a float32 or float64 array of shape (2, 2), got an array of dtype bool",
         ),
+        (lambda: reshuffled_variance(0.0, 1.0, 0.1, 1, 10), ValueError, "curvature must be finite and above 0, got 0.0"),
+        (lambda: reshuffled_variance(-1.0, 1.0, 0.1, 1, 10), ValueError, "curvature must be finite and above 0, got -1.0"),
         (lambda: sgd_covariance(0.0, 1.0, 0.1), ValueError, "hessian must be finite and above 0, got 0.0"),
         (
             lambda: sgd_covariance(np.diag([1.0, 0.0]), I2, 0.1),
