@@ -9,6 +9,9 @@
 `training`        the training loop
 `gradient_noise`  measured noise: covariances, tr(S)/|G|^2, the largest curvature
 `stationary`      exact stationary laws of SGD and of Langevin dynamics on a quadratic loss
+`langevin`        Langevin dynamics: overdamped, underdamped, the equation of SGD, SGLD
+`boltzmann`       laws at rest and escape times, by quadrature
+`energies`        landscapes in which they are known
 `testing`         the specification: checks that run on any implementation, yours included
 `datasets`        bundled Fashion-MNIST at 14x14, a reader for IDX files, synthetic data
 `reproduce`       the papers' figures; ``sgdnoise reproduce`` on the command line
@@ -81,6 +84,9 @@ _PUBLIC = {
     "schedules": ("Schedule", "Stage", "grow_batch", "scale_up", "step_decay"),
     "training": ("DivergenceError", "History", "train"),
     "stationary": (),
+    "langevin": (),
+    "boltzmann": (),
+    "energies": (),
     "testing": (),
     "reproduce": (),
 }

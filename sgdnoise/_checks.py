@@ -10,7 +10,7 @@ Wrong kind is a `TypeError`, wrong value a `ValueError`. NaN and infinity are re
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from numbers import Rational, Real
 from typing import Any
 
@@ -127,6 +127,31 @@ def float_array(name: str, value: object, shape: tuple[int | None, ...], *, fini
         raise _error(ValueError, name, wanted, f"shape {value.shape}", hint)
     if finite and not np.isfinite(value).all():
         raise _error(ValueError, name, "finite", f"{np.count_nonzero(~np.isfinite(value))} values that are NaN or infinite")
+    return value
+
+
+def series(name: str, value: Number, length: int, meaning: str, **bounds: Any) -> float | np.ndarray:
+    """Return `value` if it is a number inside the bounds, as a float, or an array of `length` such numbers."""
+    value = number(name, value, arrays=True, **bounds)
+    if isinstance(value, np.ndarray):
+        if value.shape != (length,):
+            wanted = f"a number or an array of shape ({length},)"
+            raise _error(ValueError, name, wanted, f"shape {value.shape}", f"one {meaning}")
+        return value
+    return float(value)
+
+
+def pair(name: str, value: object, **bounds: Any) -> tuple[float, float]:
+    """Return `value` if it is two numbers inside the bounds."""
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise _error(TypeError, name, "a pair of numbers", repr(value))
+    return float(number(name, value[0], **bounds)), float(number(name, value[1], **bounds))
+
+
+def function(name: str, value: Any) -> Any:
+    """Return `value` if it can be called."""
+    if not callable(value):
+        raise _error(TypeError, name, "callable", _typed(value))
     return value
 
 
