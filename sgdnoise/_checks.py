@@ -57,10 +57,14 @@ def number(
 ) -> Number:
     """Return `value` if it is a finite real number (or array of them) inside the bounds.
 
-    Integer arrays come back as float64, so that later products cannot wrap round.
+    NumPy's integers come back as int, arrays of them as float64, so that later products cannot wrap round.
     """
     kind = "a number or an array of numbers" if arrays else "a number"
-    if isinstance(value, np.ndarray) and arrays and value.ndim > 0:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, np.integer):
+        value = int(value)
+    if isinstance(value, np.ndarray) and arrays:
         if value.dtype.kind in "iu":
             value = value.astype(np.float64)
         elif value.dtype.kind != "f":
@@ -116,13 +120,14 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def float_array(name: str, value: object, shape: tuple[int | None, ...], *, finite: bool = True, hint: str = "") -> np.ndarray:
-    """Return `value` if it is a float32 or float64 array of `shape`, where None stands for any length but 0."""
-    wanted = "a float32 or float64 array of shape (" + ", ".join("n" if n is None else str(n) for n in shape)
-    wanted += ",)" if len(shape) == 1 else ")"
+def float_array(name: str, value: object, shape: tuple[int | str, ...], *, finite: bool = True, hint: str = "") -> np.ndarray:
+    """Return `value` if it is a float32 or float64 array of `shape`, where a name stands for any length but 0."""
+    wanted = "a float32 or float64 array of shape (" + ", ".join(map(str, shape)) + (",)" if len(shape) == 1 else ")")
     if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
         raise _error(TypeError, name, wanted, _typed(value), hint)
-    fits = value.ndim == len(shape) and all(m > 0 if n is None else m == n for n, m in zip(shape, value.shape, strict=True))
+    fits = value.ndim == len(shape) and all(
+        m > 0 if isinstance(n, str) else m == n for n, m in zip(shape, value.shape, strict=True)
+    )
     if not fits:
         raise _error(ValueError, name, wanted, f"shape {value.shape}", hint)
     if finite and not np.isfinite(value).all():
@@ -155,6 +160,21 @@ def function(name: str, value: Any) -> Any:
     return value
 
 
+def attributes(name: str, value: Any, wanted: Collection[str], hint: str = "") -> Any:
+    """Return `value` if it has the attributes that will be asked of it, and is not a class that would make one."""
+    missing = [attribute for attribute in wanted if not hasattr(value, attribute)]
+    if missing or isinstance(value, type):
+        raise _error(TypeError, name, "an object with " + ", ".join(wanted), _typed(value), hint)
+    return value
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """Return ``numpy.random.default_rng(rng)`` if `rng` is None, a Generator or a whole number from 0."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        rng = integer("rng", rng, 0, hint="a seed, a numpy.random.Generator or None")
+    return np.random.default_rng(rng)
+
+
 def labels(name: str, value: object, n_examples: int, n_classes: int | None = None) -> np.ndarray:
     """Return `value` if it is one integer label per example, each from 0 (to n_classes - 1, if that is known)."""
     wanted = f"an integer array of shape ({n_examples},)"
@@ -176,7 +196,7 @@ def symmetric_matrix(name: str, value: object, n: int | None = None, *, definite
     """
     if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
         value = value.astype(np.float64)
-    matrix: np.ndarray = float_array(name, value, (n, n))
+    matrix: np.ndarray = float_array(name, value, ("n", "n") if n is None else (n, n))
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"{name} must be a square matrix, got shape {matrix.shape}")
     rounding = len(matrix) * float(np.finfo(matrix.dtype).eps)

@@ -49,7 +49,7 @@ class TrajectoryDivergenceError(FloatingPointError):
 def start(x0: object, n_steps: object, record_every: object) -> tuple[np.ndarray, int, int]:
     """Check what every integrator takes; return a C-contiguous copy of `x0`, and the two integers."""
     hint = "one row a walker; for one walker write x0[None, :]"
-    x = check.float_array("x0", x0, (None, None), hint=hint).copy(order="C")
+    x = check.float_array("x0", x0, ("n_walkers", "n_dims"), hint=hint).copy(order="C")
     n_steps = check.integer("n_steps", n_steps)
     hint = "only every record_every-th step is recorded"
     return x, n_steps, check.integer("record_every", record_every, 1, ("n_steps", n_steps), hint=hint)
@@ -88,7 +88,7 @@ def noise_source(
 ) -> Callable[[int, np.ndarray], None]:
     """Return the function (row, out) that fills `out` with standard normals, drawn or taken from rows of `noise`."""
     if noise is None:
-        generator = np.random.default_rng(rng)
+        generator = check.generator(rng)
         normal: Any = generator.standard_normal
         return lambda row, out: normal(dtype=out.dtype, out=out)
     if alone and rng is not None:

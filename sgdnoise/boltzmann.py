@@ -61,7 +61,7 @@ def boltzmann_density(energy: Callable[[np.ndarray], np.ndarray], temperature: f
     2.0
     """
     temperature = float(check.number("temperature", temperature, above=0))
-    axes = [check.float_array("axes", axis, (None,)) for axis in axes]
+    axes = [check.float_array("axes", axis, ("n",)) for axis in axes]
     cell = math.prod((axis[-1] - axis[0]) / (len(axis) - 1) for axis in axes)
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     values = energy(points.reshape(-1, len(axes))).reshape(points.shape[:-1]) / temperature

@@ -80,8 +80,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Check that the four arrays fit together."""
-        check.float_array("X_train", self.X_train, (None, None))
-        check.float_array("X_test", self.X_test, (None, self.n_features), hint="as many features as X_train")
+        check.float_array("X_train", self.X_train, ("n_train", "n_features"))
+        check.float_array("X_test", self.X_test, ("n_test", self.n_features), hint="as many features as X_train")
         check.labels("y_train", self.y_train, self.n_train)
         check.labels("y_test", self.y_test, len(self.X_test), self.n_classes)
 
@@ -266,7 +266,7 @@ def make_teacher(
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
     n_features, n_classes = check.integer("n_features", n_features), check.integer("n_classes", n_classes, 2)
     signal = check.number("signal", signal, at_least=0)
-    rng = np.random.default_rng(rng)
+    rng = check.generator(rng)
     teacher = rng.standard_normal((n_features, n_classes)) * signal / math.sqrt(n_features)
     X = rng.standard_normal((n_train + n_test, n_features))
     # The largest of logits plus independent Gumbel noise is a draw from their softmax.
@@ -316,7 +316,7 @@ def make_blobs(
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
     n_features, n_classes = check.integer("n_features", n_features), check.integer("n_classes", n_classes, 2)
     spread = check.number("spread", spread, above=0)
-    rng = np.random.default_rng(rng)
+    rng = check.generator(rng)
     centres = 3 * rng.standard_normal((n_classes, n_features))
     y = rng.integers(n_classes, size=n_train + n_test)
     X = centres[y] + spread * rng.standard_normal((len(y), n_features))

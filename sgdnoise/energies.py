@@ -397,7 +397,7 @@ class MixturePosterior:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check.float_array("data", self.data, (None,))
+        check.float_array("data", self.data, ("n_train",))
         object.__setattr__(self, "prior_variances", check.pair("prior_variances", self.prior_variances, above=0))
         object.__setattr__(self, "variance", float(check.number("variance", self.variance, above=0)))
 
@@ -410,7 +410,7 @@ class MixturePosterior:
         rng: np.random.Generator | int | None = None,
     ) -> MixturePosterior:
         """Draw data at `theta`, by default at Welling and Teh's, and return their posterior."""
-        rng = np.random.default_rng(rng)
+        rng = check.generator(rng)
         second = rng.integers(2, size=check.integer("n_train", n_train))
         return cls(theta[0] + second * theta[1] + math.sqrt(2.0) * rng.standard_normal(n_train))
 

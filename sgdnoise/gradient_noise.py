@@ -91,7 +91,7 @@ class NoiseToSignal:
 
 
 def _check_gradients(per_example_gradients: np.ndarray) -> np.ndarray:
-    gradients = check.float_array("per_example_gradients", per_example_gradients, (None, None))
+    gradients = check.float_array("per_example_gradients", per_example_gradients, ("n_examples", "n_params"))
     if len(gradients) < 2:
         raise ValueError("per_example_gradients must have at least 2 rows, got 1; one example has no covariance")
     return gradients
@@ -389,8 +389,8 @@ def top_hessian_eigenvalue(model: MLP, params: np.ndarray, X: np.ndarray, y: np.
     """
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    params = check.float_array("params", params, (None,)).astype(np.float64)
-    X = check.float_array("X", X, (None, None)).astype(np.float64)
+    params = check.float_array("params", params, ("n_params",)).astype(np.float64)
+    X = check.float_array("X", X, ("n", "n_features")).astype(np.float64)
     size = len(params)
 
     def product(v: np.ndarray) -> Any:

@@ -451,7 +451,7 @@ def _root(noise_root: object, x: np.ndarray) -> tuple[Callable[[np.ndarray], np.
     """Return the root of F as a function of the positions, and its number of columns."""
     n_walkers, n_dims = x.shape
     if isinstance(noise_root, np.ndarray):
-        constant = check.float_array("noise_root", noise_root, (n_dims, None)).astype(x.dtype)
+        constant = check.float_array("noise_root", noise_root, (n_dims, "n_noise")).astype(x.dtype)
         return lambda x: constant, constant.shape[1]
     shape = getattr(check.function("noise_root", noise_root)(x), "shape", ())
     n_noise = shape[-1] if shape else 0

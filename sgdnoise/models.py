@@ -132,7 +132,7 @@ class MLP:
         """
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
-        rng = np.random.default_rng(rng)
+        rng = check.generator(rng)
         params = np.zeros(self.n_params, dtype)
         layers = self.unpack(params)
         for i, (weights, _) in enumerate(layers):
@@ -155,10 +155,12 @@ class MLP:
 
         Raises
         ------
-        ValueError
-            If the last axis of `params` is not n_params long.
+        TypeError, ValueError
+            If `params` is not an array, or its last axis is not n_params long.
         """
-        if params.shape[-1] != self.n_params:
+        if not isinstance(params, np.ndarray):
+            raise TypeError(f"params must be an array, got {type(params).__name__}")
+        if params.shape[-1:] != (self.n_params,):
             raise ValueError(f"params must have a last axis of n_params={self.n_params}, got shape {params.shape}")
         layers, start, stack = [], 0, params.shape[:-1]
         for n_in, n_out in self.layer_shapes:
@@ -442,7 +444,7 @@ class MLP:
     def _check(self, params: np.ndarray, X: np.ndarray, y: np.ndarray | None = None) -> None:
         # Parameters may be infinite or NaN: that is how training finds out that it diverged.
         check.float_array("params", params, (self.n_params,), finite=False)
-        check.float_array("X", X, (None, self.n_features))
+        check.float_array("X", X, ("n", self.n_features))
         if y is not None:
             check.labels("y", y, len(X), self.n_classes)
 

@@ -21,7 +21,7 @@ Adam has no g in this theory, so no function of g takes one. What a stochastic d
 is the square-root rule [2]_ (`adam_square_root_rule`).
 
 Everything here is plain arithmetic on ints, floats, `fractions.Fraction` or arrays that broadcast, and returns the like:
-Fractions in, an exact Fraction out.
+Fractions in, an exact Fraction out (but for the square roots of the last rule).
 
 References
 ----------
@@ -70,6 +70,11 @@ def _left_out(batch_size: Number, n_train: Number, replace: bool) -> Number:
     return n_train if replace else n_train - batch_size
 
 
+def _finite(result: Number) -> Number:
+    """Refuse a result that has overflowed."""
+    return check.number("the result", result, arrays=True, hint="the arguments are too far apart for floating point")
+
+
 def _check_momentum(momentum: Number) -> Number:
     return check.number("momentum", momentum, at_least=0, below=1, arrays=True)
 
@@ -83,8 +88,9 @@ def noise_scale(
 ) -> Number:
     """Noise scale g of minibatch SGD.
 
-    The strength of the random force that minibatches put on the parameters. Two training runs whose g agree at each epoch
-    follow the same stochastic differential equation, whatever their learning rates and batch sizes.
+    The strength of the random force that minibatches put on the parameters. To leading order in the learning rate, and while
+    B << N, training runs whose g agree at each epoch follow the same stochastic differential equation per epoch, whatever their
+    learning rates and batch sizes, as long as the learning rates are stable.
 
     Parameters
     ----------
@@ -142,7 +148,7 @@ def noise_scale(
     """
     learning_rate, momentum = _check_learning_rate(learning_rate), _check_momentum(momentum)
     batch_size, n_train = _check_batch(batch_size, n_train, replace)
-    return learning_rate * _left_out(batch_size, n_train, replace) / (batch_size * (1 - momentum))
+    return _finite(learning_rate * _left_out(batch_size, n_train, replace) / (batch_size * (1 - momentum)))
 
 
 def learning_rate_for(
@@ -193,7 +199,7 @@ def learning_rate_for(
     """
     noise_scale, momentum = check.number("noise_scale", noise_scale, above=0, arrays=True), _check_momentum(momentum)
     batch_size, n_train = _check_noisy_batch(batch_size, n_train, replace)
-    return noise_scale * (1 - momentum) * batch_size / _left_out(batch_size, n_train, replace)
+    return _finite(noise_scale * (1 - momentum) * batch_size / _left_out(batch_size, n_train, replace))
 
 
 def batch_size_for(
@@ -250,7 +256,7 @@ def batch_size_for(
     replace = check.flag("replace", replace)
     if replace:
         noise_scale = check.number("noise_scale", noise_scale, above=0, arrays=True)
-        return n_train * learning_rate / (noise_scale * (1 - momentum))
+        return _finite(n_train * learning_rate / (noise_scale * (1 - momentum)))
     noise_scale = check.number("noise_scale", noise_scale, at_least=0, arrays=True)
     # N over a sum that is at least 1, so that rounding cannot lift B above N.
     return n_train / (1 + noise_scale * (1 - momentum) / learning_rate)
@@ -499,7 +505,7 @@ def adam_square_root_rule(factor: Number, learning_rate: Number, b1: Number, b2:
     learning rate times sqrt(K), 1 - b1 and 1 - b2 times K, eps divided by sqrt(K).
 
     Convention: derived where gradient noise dominates the gradient. Smith et al. scale the learning rate linearly instead and
-    report that it works; both are measured in this package and neither is assumed.
+    report that it works. This package takes neither for granted: no function of g takes Adam.
 
     References
     ----------

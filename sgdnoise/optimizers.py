@@ -42,6 +42,11 @@ class Optimizer:
     update : callable
         ``update(gradient, state, learning_rate) -> (step, state)``; the new parameters are ``params + step``.
 
+    Raises
+    ------
+    TypeError
+        If one of them cannot be called.
+
     Examples
     --------
     The sign of the gradient, without any state:
@@ -53,6 +58,11 @@ class Optimizer:
 
     init: Callable[[np.ndarray], Any]
     update: Callable[[np.ndarray, Any, float], tuple[np.ndarray, Any]]
+
+    def __post_init__(self) -> None:
+        """Check that both can be called."""
+        check.function("init", self.init)
+        check.function("update", self.update)
 
 
 class SgdState(NamedTuple):
@@ -92,7 +102,7 @@ def _adam_update(
     mean = b1 * state.mean + (1 - b1) * gradient
     mean_square = b2 * state.mean_square + (1 - b2) * gradient**2
     scale = np.sqrt(mean_square / (1 - b2**n_updates)) + eps
-    # With eps = 0 a parameter whose gradients were all zero has 0/0, and stays where it is.
+    # With eps = 0 a parameter whose gradients were all 0 (or so small that their squares are) has 0/0, and stays where it is.
     direction = np.divide(mean / (1 - b1**n_updates), scale, out=np.zeros_like(mean), where=scale != 0)
     return -learning_rate * direction, AdamState(n_updates, mean, mean_square)
 
@@ -166,7 +176,7 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     Notes
     -----
     Step ``-learning_rate * u^ / (sqrt(s^) + eps)``, both moments corrected for bias, eps outside the root. With eps = 0 the
-    scale of the gradient drops out.
+    scale of the gradient drops out, as long as its square does not underflow.
 
     Convention: Adam has no noise scale g in this theory.
 

@@ -76,7 +76,7 @@ def minibatches(
     hint = "every example would be used more than once"
     batch_size = check.integer("batch_size", batch_size, 1, ("n_train", n_train), hint=hint)
     method = check.choice("method", method, METHODS)
-    rng = np.random.default_rng(rng)
+    rng = check.generator(rng)
     n_updates = n_train // batch_size
     if method == "reshuffle":
         return rng.permutation(n_train)[: n_updates * batch_size].reshape(n_updates, batch_size)

@@ -299,12 +299,20 @@ def step_decay(learning_rate: float, batch_size: int, *, milestones: Sequence[in
     learning_rate = check.number("learning_rate", learning_rate)  # its range is a matter of the stages
     n_epochs = check.integer("n_epochs", n_epochs)
     factor = check.number("factor", factor, above=1, hint="it divides the learning rate")
+    if isinstance(milestones, str) or not isinstance(milestones, (Sequence, np.ndarray)):
+        raise TypeError(f"milestones must be a sequence of integers, got {milestones!r}; for a single one write (60,)")
     last = 0
     for milestone in milestones:
         last = check.integer("milestones", milestone, last + 1, ("n_epochs - 1", n_epochs - 1), hint="they must increase")
     edges = [0, *milestones, n_epochs]
     lengths = [int(end) - int(start) for start, end in pairwise(edges)]
-    return Schedule([Stage(n, float(learning_rate / factor**i), batch_size) for i, n in enumerate(lengths)])
+    return Schedule([Stage(n, learning_rate / float(factor) ** i, batch_size) for i, n in enumerate(lengths)])
+
+
+def _check_schedule(schedule: Schedule, n_train: int) -> int:
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a Schedule, got {schedule!r} of type {type(schedule).__name__}")
+    return schedule._check_n_train(n_train)
 
 
 def grow_batch(
@@ -345,7 +353,8 @@ def grow_batch(
 
     Notes
     -----
-    Where the noise rises from one stage to the next (warm restarts), the learning rate rises and the batch size stays.
+    Where the noise rises from one stage to the next (warm restarts), and in stages that are not converted, the batch size stays
+    and the learning rate gives the stage its noise. Batch sizes that differ within `schedule` count by the noise they make.
 
     Convention: momentum multiplies every g alike, so it plays no part. eps/B is the paper's rule and equals g only while
     B << N; at B = N/3 exact g is a third lower. With ``exact=True`` the batch grows a little less.
@@ -366,16 +375,18 @@ def grow_batch(
     121-160            0.1        3200        14.63      600
     161-200          0.032        5120        2.805      360
     """
-    n_train = schedule._check_n_train(n_train)
+    n_train = _check_schedule(schedule, n_train)
     first = schedule.stages[0]
     cap = n_train
     if max_batch_size is not None:
         cap = check.integer("max_batch_size", max_batch_size, first.batch_size, ("n_train", n_train))
     if n_drops is not None:
         n_drops = check.integer("n_drops", n_drops, 0)
-    exact = check.flag("exact", exact)
-    if exact:
-        cap = min(cap, n_train - 1)  # the full batch has g = 0, which no learning rate mends
+    if check.flag("exact", exact):
+        hint = "the full batch has g = 0, which no learning rate keeps"
+        for stage in schedule:
+            check.integer("batch_size", stage.batch_size, 1, ("n_train - 1", n_train - 1), hint=hint)
+        cap = min(cap, n_train - 1)
 
     def noise(stage: Stage) -> float:
         return float(noise_scale(stage.learning_rate, stage.batch_size, n_train, replace=not exact))
@@ -384,10 +395,11 @@ def grow_batch(
     drops = 0
     for before, stage in pairwise(schedule.stages):
         learning_rate, batch_size, target = stages[-1].learning_rate, stages[-1].batch_size, noise(stage)
-        if target < noise(before) and (n_drops is None or drops < n_drops):
+        drop = target < noise(before) * (1 - 1e-9)  # rounding is not a drop
+        if drop and (n_drops is None or drops < n_drops):
             drops += 1
             wanted = batch_size_for(target, learning_rate, n_train, replace=not exact)
-            batch_size = min(round(wanted), cap)
+            batch_size = round(min(wanted, cap))
             if not math.isclose(batch_size, wanted):
                 learning_rate = learning_rate_for(target, batch_size, n_train, replace=not exact)
         else:
@@ -454,7 +466,7 @@ def scale_up(
     121-160          0.032        5120
     161-200         0.0064        5120
     """
-    n_train = schedule._check_n_train(n_train)
+    n_train = _check_schedule(schedule, n_train)
     cap = n_train if max_batch_size is None else check.integer("max_batch_size", max_batch_size, 1, ("n_train", n_train))
     rate_factor = 1.0
     if learning_rate is not None:
@@ -469,7 +481,7 @@ def scale_up(
     stages = []
     for stage in schedule:
         wanted = stage.batch_size * batch_factor
-        batch_size = max(1, min(round(wanted), cap))
+        batch_size = max(1, round(min(wanted, cap)))
         rest = 1.0 if math.isclose(batch_size, wanted) else batch_size / wanted
         stages.append(replace(stage, learning_rate=stage.learning_rate * rate_factor * rest, batch_size=batch_size))
     return Schedule(stages)

@@ -276,7 +276,7 @@ def sgld(
     n_train = check.integer("n_train", n_train)
     batch_size = check.integer("batch_size", batch_size, 1, ("n_train", n_train))
     eps = _step_sizes(step_size, n_steps)
-    rng = np.random.default_rng(rng)
+    rng = check.generator(rng)
     batch_of = _batches(len(x), n_train, batch_size, check.choice("sampling", sampling, SAMPLINGS), rng)
     draw = noise_source(noise, rng, (n_steps, *x.shape), alone=False)
     likelihood = checked("grad_log_likelihood", grad_log_likelihood, x.shape)

@@ -44,7 +44,7 @@ class Model(Protocol):
         """Mean loss without the L2 term, and accuracy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class History:
     """What happened in training: arrays with one entry per finished epoch.
 
@@ -163,12 +163,17 @@ def train(
     TypeError, ValueError
         If an argument is of the wrong kind or out of range, or a batch size exceeds the number of training examples.
     DivergenceError
-        If training diverges and `on_divergence` is "raise".
+        If training diverges and `on_divergence` is "raise". Its attributes hold the epoch, the update, the learning rate, the
+        batch size, the loss, and the history so far.
 
     Notes
     -----
     Convention: gradients are of the MEAN loss; an epoch's last, smaller batch is dropped, so that every update has the noise
     scale of its stage.
+
+    References
+    ----------
+    Smith et al. 2018, arXiv:1711.00489, section 5, for the schedules.
 
     Examples
     --------
@@ -179,15 +184,21 @@ def train(
     >>> history.n_updates, history.learning_rate
     (array([30, 60, 90]), array([0.5, 0.5, 0.1]))
     """
+    check.attributes(
+        "data", data, ("X_train", "y_train", "X_test", "y_test"), hint="a Dataset, for instance from load_fashion()"
+    )
     X, y = data.X_train, data.y_train
+    check.attributes("optimizer", optimizer, ("init", "update"), hint="call sgd() or adam() to get one")
+    check.attributes("schedule", schedule, ("stages", "n_updates"), hint="a Schedule, for instance from step_decay()")
+    if callback is not None:
+        check.function("callback", callback)
     l2 = check.number("l2", l2, at_least=0)
     check.choice("sampling", sampling, METHODS)
     check.choice("on_divergence", on_divergence, ("raise", "stop", "ignore"))
     schedule.n_updates(len(X))  # refuses a batch that is larger than the data, before any work is done
 
-    rng = np.random.default_rng(rng)
-    if params is None:
-        params = model.init(rng, X.dtype)
+    rng = check.generator(rng)
+    params = model.init(rng, X.dtype) if params is None else check.float_array("params", params, ("n_params",))
     state = optimizer.init(params)
     n_updates, limit = 0, float("inf")
     rows: list[tuple[float, ...]] = []
@@ -197,7 +208,7 @@ def train(
         return History(*map(np.array, columns), params, diverged)  # type: ignore[call-arg, arg-type]
 
     def check_loss(loss: float) -> None:
-        if on_divergence != "ignore" and not loss <= limit:  # NaN fails every comparison
+        if on_divergence != "ignore" and not (np.isfinite(loss) and loss <= limit):
             raise DivergenceError(len(rows) + 1, n_updates, learning_rate, batch_size, loss, history(diverged=True))
 
     try:
