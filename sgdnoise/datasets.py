@@ -23,6 +23,8 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -33,7 +35,6 @@ from . import _checks as check
 from ._files import atomic_write
 
 BUNDLED = Path(__file__).parent / "data" / "fashion14.npz"
-FASHION_CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 FASHION14_SHA256 = {
     "X_train": "48bc6bb45b09edd81683153b8bd61e05704c3b5236c1cde4afdda72aa153eea7",
     "y_train": "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
@@ -52,7 +53,7 @@ _IDX_UNSIGNED_BYTE = 0x08
 _IDX_MAX_BYTES = 2**30  # twenty times MNIST: a header that asks for more is damaged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Training and test examples of a classification task.
 
@@ -65,24 +66,29 @@ class Dataset:
     X_test : ndarray of shape (n_test, n_features)
         Features of the test examples.
     y_test : ndarray of int, shape (n_test,)
-        Their classes, none above the largest of `y_train`.
+        Their classes.
+    n_classes : int, optional
+        Number of classes; default: one more than the largest label of `y_train`.
 
     Raises
     ------
     TypeError, ValueError
-        If an array is of the wrong kind or shape, empty, not finite, or if a class is negative or unknown.
+        If an array is of the wrong kind or shape, empty, not finite, or if a class is negative or not below `n_classes`.
     """
 
     X_train: np.ndarray
     y_train: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
+    n_classes: int = 0
 
     def __post_init__(self) -> None:
         """Check that the four arrays fit together."""
         check.float_array("X_train", self.X_train, ("n_train", "n_features"))
         check.float_array("X_test", self.X_test, ("n_test", self.n_features), hint="as many features as X_train")
-        check.labels("y_train", self.y_train, self.n_train)
+        n_classes = check.integer("n_classes", self.n_classes, 0) or None
+        check.labels("y_train", self.y_train, self.n_train, n_classes)
+        object.__setattr__(self, "n_classes", n_classes or int(self.y_train.max()) + 1)
         check.labels("y_test", self.y_test, len(self.X_test), self.n_classes)
 
     @property
@@ -94,11 +100,6 @@ class Dataset:
     def n_features(self) -> int:
         """Number of features of an example."""
         return int(self.X_train.shape[1])
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes: one more than the largest training label."""
-        return int(self.y_train.max()) + 1
 
 
 def load_fashion(n_train: int = 50_000) -> Dataset:
@@ -135,7 +136,7 @@ def load_fashion(n_train: int = 50_000) -> Dataset:
         return (levels / np.float32(15) - np.float32(_FASHION_MEAN)) / np.float32(_FASHION_DEVIATION)
 
     X_train, y_train = arrays["X_train"][:n_train], arrays["y_train"][:n_train]
-    return Dataset(standardise(X_train), y_train, standardise(arrays["X_test"]), arrays["y_test"])
+    return Dataset(standardise(X_train), y_train, standardise(arrays["X_test"]), arrays["y_test"], n_classes=10)
 
 
 def load_idx(directory: str | os.PathLike[str]) -> Dataset:
@@ -158,7 +159,7 @@ def load_idx(directory: str | os.PathLike[str]) -> Dataset:
         If a file is missing.
     ValueError
         If a file is not in IDX format, holds another type or number of dimensions, is shorter or longer than its header
-        says, or if images and labels do not match. All this is found out before memory is taken for the data.
+        says, or if images and labels do not match. Headers and lengths are compared before memory is taken for the data.
 
     Notes
     -----
@@ -171,57 +172,79 @@ def load_idx(directory: str | os.PathLike[str]) -> Dataset:
 
 
 def _read_idx_directory(directory: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read the four files as they are, and check that they match."""
-    arrays = {}
+    """Read the four files as they are; first all headers, and only if they match the data."""
+    paths, shapes = {}, {}
     for name, (stem, n_dims) in _IDX_FILES.items():
         path = next((p for p in (Path(directory, stem), Path(directory, stem + ".gz")) if p.exists()), None)
         if path is None:
             raise FileNotFoundError(f"directory must hold {stem} or {stem}.gz, got {os.fspath(directory)}, which has neither")
-        arrays[name] = _read_idx(path, n_dims)
+        paths[name] = path
+        with _opened(path) as file:
+            shapes[name] = _read_idx_header(file, path, n_dims)
     for part in ("train", "test"):
-        n_images, n_labels = len(arrays["X_" + part]), len(arrays["y_" + part])
+        n_images, n_labels = shapes["X_" + part][0], shapes["y_" + part][0]
         if n_images != n_labels:
             raise ValueError(f"images and labels must match, got {n_images} {part} images and {n_labels} labels in {directory}")
-    if arrays["X_train"].shape[1:] != arrays["X_test"].shape[1:]:
-        shapes = f"{arrays['X_train'].shape[1:]} and {arrays['X_test'].shape[1:]}"
-        raise ValueError(f"training and test images must be of one size, got {shapes} in {directory}")
-    return arrays
+    sizes = shapes["X_train"][1:], shapes["X_test"][1:]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"training and test images must be of one size, got {sizes[0]} and {sizes[1]} in {directory}")
+    return {name: _read_idx_data(path, shapes[name]) for name, path in paths.items()}
 
 
-def _read_idx(path: Path, n_dims: int) -> np.ndarray:
-    """Read one IDX file of unsigned bytes, gzipped or not."""
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, gzipped or not; damage to the compression is a ValueError."""
+    opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
-        opener: Any = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as file:
-            header = file.read(4 + 4 * n_dims)
-            if len(header) < 4 or header[:2] != b"\0\0":
-                raise ValueError(f"{path} must start with the magic number of an IDX file, got {header[:4]!r}")
-            if header[2] != _IDX_UNSIGNED_BYTE:
-                raise ValueError(f"{path} must hold unsigned bytes (IDX type 0x08), got type {header[2]:#04x}")
-            if header[3] != n_dims:
-                raise ValueError(f"{path} must have {n_dims} dimensions, got {header[3]}")
-            if len(header) < 4 + 4 * n_dims:
-                raise ValueError(f"{path} must have {4 + 4 * n_dims} bytes of header, got {len(header)}; the file is truncated")
-            shape = struct.unpack(f">{n_dims}I", header[4:])
-            size = math.prod(shape)
-            if not 0 < size <= _IDX_MAX_BYTES:
-                raise ValueError(f"{path} must hold from 1 to {_IDX_MAX_BYTES} bytes of data, got dimensions {shape}")
-            return _read_exactly(file, path, size).reshape(shape)
+            yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} must be a whole gzip file, got one that breaks off or is damaged ({error})") from error
 
 
-def _read_exactly(file: IO[bytes], path: Path, size: int) -> np.ndarray:
-    """Read the rest of a file, which has to be `size` bytes; memory grows with what is there, not with what is promised."""
-    chunks, left = [], size
-    while left > 0 and (chunk := file.read(min(left, 2**20))):
-        chunks.append(chunk)
-        left -= len(chunk)
-    if left > 0:
-        raise ValueError(f"{path} must hold {size} bytes of data, as its header says, got {size - left}; the file is truncated")
-    if file.read(1):
-        raise ValueError(f"{path} must hold {size} bytes of data, as its header says, got more; the file is not what it says")
-    return np.frombuffer(b"".join(chunks), np.uint8)
+def _read_idx_header(file: IO[bytes], path: Path, n_dims: int) -> tuple[int, ...]:
+    """Read and check the header; return the dimensions."""
+    header = file.read(4 + 4 * n_dims)
+    if len(header) < 4 or header[:2] != b"\0\0":
+        raise ValueError(f"{path} must start with the magic number of an IDX file, got {header[:4]!r}")
+    if header[2] != _IDX_UNSIGNED_BYTE:
+        raise ValueError(f"{path} must hold unsigned bytes (IDX type 0x08), got type {header[2]:#04x}")
+    if header[3] != n_dims:
+        raise ValueError(f"{path} must have {n_dims} dimensions, got {header[3]}")
+    if len(header) < 4 + 4 * n_dims:
+        raise ValueError(f"{path} must have {4 + 4 * n_dims} bytes of header, got {len(header)}; the file is truncated")
+    shape: tuple[int, ...] = struct.unpack(f">{n_dims}I", header[4:])
+    if not 0 < math.prod(shape) <= _IDX_MAX_BYTES:
+        raise ValueError(f"{path} must hold from 1 to {_IDX_MAX_BYTES} bytes of data, got dimensions {shape}")
+    return shape
+
+
+def _read_idx_data(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Read what comes after the header, which has to be as long as the header says."""
+    start, size = 4 + 4 * len(shape), math.prod(shape)
+    promised = f"{path} must hold {size} bytes of data, as its header says, got"
+    length = _length(path) - start
+    if length != size:
+        raise ValueError(f"{promised} {length}; the file is {'truncated' if length < size else 'not what it says'}")
+    with _opened(path) as file:
+        file.read(start)
+        data = np.empty(size, np.uint8)
+        view, filled = data.data, 0
+        while filled < size and (n_read := file.readinto(view[filled:])):  # type: ignore[attr-defined]
+            filled += n_read
+        if filled < size or file.read(1):
+            raise ValueError(f"{promised} {'fewer' if filled < size else 'more'}; the file is damaged")
+    return data.reshape(shape)
+
+
+def _length(path: Path) -> int:
+    """Length of a file's contents; of gzipped ones as the last four bytes state it."""
+    if path.suffix != ".gz":
+        return path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(-4, os.SEEK_END)
+        length: int = struct.unpack("<I", file.read(4))[0]
+        return length
 
 
 def make_teacher(
@@ -271,7 +294,7 @@ def make_teacher(
     X = rng.standard_normal((n_train + n_test, n_features))
     # The largest of logits plus independent Gumbel noise is a draw from their softmax.
     y = (X @ teacher + rng.gumbel(size=(len(X), n_classes))).argmax(axis=1)
-    return Dataset(X[:n_train], y[:n_train], X[n_train:], y[n_train:])
+    return Dataset(X[:n_train], y[:n_train], X[n_train:], y[n_train:], n_classes)
 
 
 def make_blobs(
@@ -320,7 +343,7 @@ def make_blobs(
     centres = 3 * rng.standard_normal((n_classes, n_features))
     y = rng.integers(n_classes, size=n_train + n_test)
     X = centres[y] + spread * rng.standard_normal((len(y), n_features))
-    return Dataset(X[:n_train], y[:n_train], X[n_train:], y[n_train:])
+    return Dataset(X[:n_train], y[:n_train], X[n_train:], y[n_train:], n_classes)
 
 
 def _pool(images: np.ndarray) -> np.ndarray:
@@ -341,9 +364,13 @@ def _build(directory: str | os.PathLike[str], out: str | os.PathLike[str]) -> di
         if arrays[name].shape[1:] != (28, 28):
             raise ValueError(f"images must be 28x28 to be pooled, got {arrays[name].shape[1:]} in {directory}")
         arrays[name] = _pool(arrays[name])
+    digests = {name: _sha256(array) for name, array in arrays.items()}
+    if digests != FASHION14_SHA256 and Path(out).resolve() == BUNDLED.resolve():
+        changed = ", ".join(name for name, digest in digests.items() if digest != FASHION14_SHA256[name])
+        raise ValueError(f"{directory} must hold the original Fashion-MNIST, got others ({changed}); nothing is written")
     with atomic_write(out) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    return {name: _sha256(array) for name, array in arrays.items()}
+    return digests
 
 
 def _main() -> None:

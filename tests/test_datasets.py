@@ -72,10 +72,10 @@ def test_load_idx_round_trip(tmp_path, compress):
         (idx_bytes(FILES[LABELS]), "must have 3 dimensions, got 1"),
         (idx_bytes(FILES[IMAGES])[:9], "16 bytes of header, got 9; the file is truncated"),
         (idx_bytes(FILES[IMAGES])[:-1], "must hold 96 bytes of data.*got 95; the file is truncated"),
-        (idx_bytes(FILES[IMAGES]) + b"x", "must hold 96 bytes of data.*got more"),
+        (idx_bytes(FILES[IMAGES]) + b"x", "must hold 96 bytes of data.*got 97; the file is not what it says"),
         (idx_bytes(FILES[IMAGES], shape=(0, 4, 4))[:16], "from 1 to .* bytes of data, got dimensions"),
         (idx_bytes(FILES[IMAGES], shape=(2**32 - 1,) * 3), "bytes of data, got dimensions"),
-        (idx_bytes(FILES[IMAGES], shape=(2**20, 28, 28)), "got 96; the file is truncated"),
+        (idx_bytes(FILES[IMAGES], shape=(6, 28, 28)), "must be of one size"),
         (idx_bytes(FILES[IMAGES][:5]), "images and labels must match, got 5 train images and 6 labels"),
         (idx_bytes(FILES[IMAGES].reshape(6, 2, 8)), r"must be of one size, got \(2, 8\) and \(4, 4\)"),
     ],
@@ -92,7 +92,7 @@ def test_damaged_gzip_and_missing_files_are_refused(tmp_path):
     whole = path.read_bytes()
     for content in (whole[:-12], whole[:30] + b"\xff" * 8 + whole[38:], b"not gzip at all"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"must be a whole gzip file|got more"):
+        with pytest.raises(ValueError, match=r"must be a whole gzip file|bytes of data"):
             load_idx(tmp_path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=IMAGES):
@@ -102,7 +102,9 @@ def test_damaged_gzip_and_missing_files_are_refused(tmp_path):
 def test_a_header_that_lies_takes_no_memory(tmp_path):
     import tracemalloc
 
-    write(tmp_path, train_images_idx3_ubyte=idx_bytes(FILES[IMAGES], shape=(2**30 // 16, 4, 4)))
+    n = 2**30 // 16
+    lies = {"train_images_idx3_ubyte": (n, 4, 4), "train_labels_idx1_ubyte": (n,)}
+    write(tmp_path, **{name: idx_bytes(FILES[IMAGES], n_dims=len(shape), shape=shape) for name, shape in lies.items()})
     tracemalloc.start()
     with pytest.raises(ValueError, match="truncated"):
         load_idx(tmp_path)
@@ -135,20 +137,68 @@ def test_the_build_pools_and_is_atomic(tmp_path, monkeypatch):
         module._build(write(tmp_path), out)
 
 
-def test_teacher_labels_have_the_teachers_entropy():
-    # With no signal labels are fair coins; with an infinitely strong one a linear rule separates them.
-    coins = make_teacher(4000, 1, n_features=3, signal=0.0, rng=0)
-    assert abs(coins.y_train.mean() - 0.5) < 5 * 0.5 / np.sqrt(4000)
-    strong = make_teacher(500, 1, n_features=3, signal=1e6, rng=0)
-    design = np.column_stack([strong.X_train, np.ones(500)])
-    weights = np.linalg.lstsq(design, 2.0 * strong.y_train - 1, rcond=None)[0]
-    assert np.mean((design @ weights > 0) == strong.y_train) > 0.95
+def test_the_bundled_file_is_not_overwritten_by_other_data(tmp_path, monkeypatch):
+    bundled = tmp_path / "fashion14.npz"
+    bundled.write_bytes(b"what is there")
+    monkeypatch.setattr(module, "BUNDLED", bundled)
+    for name, array in FILES.items():
+        images = np.zeros((len(array), 28, 28)) if array.ndim == 3 else array
+        (tmp_path / name).write_bytes(idx_bytes(images))
+    with pytest.raises(
+        ValueError, match=r"must hold the original Fashion-MNIST, got others \(X_train, y_train, X_test, y_test\)"
+    ):
+        module._build(tmp_path, bundled)
+    assert bundled.read_bytes() == b"what is there"
+    assert module._build(tmp_path, tmp_path / "other.npz") != module.FASHION14_SHA256
+
+
+def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    import tracemalloc
+
+    write(tmp_path, compress=True, train_images_idx3_ubyte=idx_bytes(FILES[IMAGES]) + bytes(2**26))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="got 67108960; the file is not what it says"):
+        load_idx(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6
+
+
+def test_teacher_labels_are_drawn_with_the_teachers_probabilities():
+    """Frequencies against softmax probabilities in ten bins, each within 5 standard errors: false-positive rate 6e-6.
+
+    The teacher is drawn first, so that it can be drawn again here.
+    """
+    data = make_teacher(40_000, 1, n_features=3, signal=1.5, rng=0)
+    teacher = np.random.default_rng(0).standard_normal((3, 2)) * 1.5 / np.sqrt(3)
+    margin = data.X_train @ (teacher[:, 1] - teacher[:, 0])
+    p = 1 / (1 + np.exp(-margin))
+    for members in np.array_split(np.argsort(p), 10):
+        expected, n = p[members].mean(), len(members)
+        error = np.sqrt((p[members] * (1 - p[members])).sum()) / n
+        assert abs(data.y_train[members].mean() - expected) < 5 * error
+        # Negative control: with twice the noise the labels would follow half the margin.
+        halved = (1 / (1 + np.exp(-margin[members] / 2))).mean()
+        assert abs(expected - 0.5) < 0.2 or abs(data.y_train[members].mean() - halved) > 5 * error
+    logits = make_teacher(20_000, 1, n_features=50, signal=3.0, rng=1).X_train @ (
+        np.random.default_rng(1).standard_normal((50, 2)) * 3 / np.sqrt(50)
+    )
+    assert logits.std() == pytest.approx(3.0, rel=0.3)  # of one teacher with 100 random weights
+
+
+def test_small_draws_know_their_number_of_classes():
+    for seed in range(5):
+        assert make_blobs(2, 50, n_classes=4, rng=seed).n_classes == 4
+    assert load_fashion(1).n_classes == 10
+    assert Dataset(np.zeros((2, 1)), np.array([0, 0]), np.zeros((1, 1)), np.array([2]), n_classes=3).n_classes == 3
 
 
 def test_blobs_scatter_by_the_spread():
     """Sample standard deviation of some 10000 normals within 5 standard errors: false-positive rate 6e-7."""
     data = make_blobs(5000, 1, n_classes=2, spread=0.5, rng=0)
     residual = np.concatenate([data.X_train[data.y_train == c] - data.X_train[data.y_train == c].mean(axis=0) for c in (0, 1)])
+    centres = [data.X_train[data.y_train == c].mean(axis=0) for c in (0, 1)]
+    assert np.abs(centres).max() > 0.5
     assert residual.std() == pytest.approx(0.5, rel=5 / np.sqrt(2 * residual.size))
 
 
@@ -169,6 +219,9 @@ X, Y = np.zeros((3, 2)), np.array([0, 1, 1])
         (lambda: Dataset(X.astype(int), Y, X, Y), TypeError, "X_train"),
         (lambda: Dataset(np.full((3, 2), np.nan), Y, X, Y), ValueError, "X_train must be finite"),
         (lambda: Dataset(X[:0], Y[:0], X, Y), ValueError, "X_train"),
+        (lambda: Dataset(X, Y, X, Y, n_classes=1), ValueError, "y_train must be labels from 0 to 0, got labels from 0 to 1"),
+        (lambda: make_teacher(rng=True), TypeError, "rng must be an integer, at least 0, got True of type bool"),
+        (lambda: make_blobs(rng=-1), ValueError, "rng must be an integer, at least 0, got -1; a seed"),
         (lambda: make_teacher(0), ValueError, "n_train"),
         (lambda: make_teacher(signal=-1.0), ValueError, "signal"),
         (lambda: make_blobs(spread=0.0), ValueError, "spread"),
