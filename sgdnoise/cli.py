@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -36,12 +37,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         sys.exit(args.command(args))
-    except (TypeError, ValueError) as error:
-        args.parser.error(str(error))
     except (OSError, ArithmeticError) as error:
         args.parser.exit(1, f"{args.parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         args.parser.exit(_INTERRUPTED, f"\n{args.parser.prog}: interrupted; what is done is kept, run it again to go on\n")
+
+
+@contextmanager
+def _bad_arguments(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Report what the library says of an argument as argparse reports its own errors."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        parser.error(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,8 +118,13 @@ Writes FIGURE.png, .json and .csv. An interrupted run goes on where it stopped w
 
 def _reproduce(args: argparse.Namespace) -> int:
     from .reproduce import FIGURES, MAIN_RESULT, run_figures
+    from .reproduce.runner import check_figures
 
     figures = FIGURES if args.figures == ["all"] else args.figures or MAIN_RESULT
+    with _bad_arguments(args.parser):
+        check_figures(figures)
+        if args.jobs is not None:
+            check.integer("jobs", args.jobs)
     run_figures(figures, scale=args.scale, out=args.out, jobs=args.jobs, fresh=args.fresh)
     return 0
 
@@ -161,15 +174,16 @@ def _add_convert(commands: Any) -> None:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    answer = convert(
-        args.learning_rate,
-        args.batch_size,
-        args.n_train,
-        momentum=args.momentum,
-        to_batch_size=args.to_batch_size,
-        to_learning_rate=args.to_learning_rate,
-        to_momentum=args.to_momentum,
-    )
+    with _bad_arguments(args.parser):
+        answer = convert(
+            args.learning_rate,
+            args.batch_size,
+            args.n_train,
+            momentum=args.momentum,
+            to_batch_size=args.to_batch_size,
+            to_learning_rate=args.to_learning_rate,
+            to_momentum=args.to_momentum,
+        )
     print(json.dumps(answer, indent=2) if args.json else _convert_text(answer))
     return 0
 
@@ -228,6 +242,8 @@ def convert(
             "lost_epochs": lost_epochs(batch_size, n_train, momentum),
         }
 
+    if sum(target is not None for target in (to_batch_size, to_learning_rate, to_momentum)) != 1:
+        raise ValueError("to_batch_size, to_learning_rate or to_momentum must be given, one of them")
     g = noise_scale(learning_rate, batch_size, n_train, momentum=momentum)
     if g == 0:
         raise ValueError(f"batch_size must be below n_train={n_train}, got {batch_size}; the full batch has no noise to keep")
@@ -245,9 +261,9 @@ def convert(
         new_rate = learning_rate if to_learning_rate is None else to_learning_rate
         new_momentum = momentum if to_momentum is None else to_momentum
         wanted = batch_size_for(g, new_rate, n_train, momentum=new_momentum)
-        exact = setting(new_rate, max(1, round(wanted)), new_momentum)
-        if wanted < 0.5:
-            warnings.append("even batches of 1 make less noise than that")
+        exact = setting(new_rate, min(max(1, round(wanted)), n_train - 1), new_momentum)
+        if abs(exact["noise_scale_change"]) > 0.01:
+            warnings.append(f"exact g asks for a batch of {wanted:.3g}; the nearest possible changes g by more than 1%")
         wanted = batch_size * (new_rate / learning_rate) * (1 - momentum) / (1 - new_momentum)
         if wanted <= n_train:
             linear = setting(new_rate, max(1, round(wanted)), new_momentum)
@@ -277,7 +293,7 @@ def _convert_text(answer: dict[str, Any]) -> str:
             elif key == "noise_scale_change":
                 cells.append("" if column is columns[0] else f"{column[key]:+.2%}")
             else:
-                cells.append(f"{column[key]:.5g}")
+                cells.append(str(column[key]) if isinstance(column[key], int) else f"{column[key]:.5g}")
         lines.append(f"{label:32}{cells[0]:>12}{cells[1]:>14}{cells[2]:>14}")
     lines += [f"warning: {warning}" for warning in answer["warnings"]]
     return "\n".join(lines)
@@ -304,21 +320,23 @@ def _add_schedule(commands: Any) -> None:
 
 
 def _schedule(args: argparse.Namespace) -> int:
-    decaying = step_decay(
-        args.learning_rate, args.batch_size, milestones=args.milestones, n_epochs=args.n_epochs, factor=args.factor
-    )
-    growing = grow_batch(decaying, args.n_train, max_batch_size=args.max_batch_size, n_drops=args.n_drops, exact=args.exact)
-    schedules = {"decaying": decaying, "growing": growing}
+    n_train, momentum = args.n_train, args.momentum
+    with _bad_arguments(args.parser):
+        decaying = step_decay(
+            args.learning_rate, args.batch_size, milestones=args.milestones, n_epochs=args.n_epochs, factor=args.factor
+        )
+        growing = grow_batch(decaying, n_train, max_batch_size=args.max_batch_size, n_drops=args.n_drops, exact=args.exact)
+        schedules = {"decaying": decaying, "growing": growing}
+        answer = {name: _schedule_json(schedule, n_train, momentum) for name, schedule in schedules.items()}
+    past_tenth = max(stage.batch_size for stage in growing) * 10 > n_train
+    warnings = [_past_tenth(n_train) + " (--max-batch-size)"] if past_tenth else []
     if args.json:
-        answer = {name: _schedule_json(schedule, args.n_train, args.momentum) for name, schedule in schedules.items()}
-        print(json.dumps({"n_train": args.n_train, "momentum": args.momentum, **answer}, indent=2))
+        print(json.dumps({"n_train": n_train, "momentum": momentum, **answer, "warnings": warnings}, indent=2))
         return 0
     for name, schedule in schedules.items():
-        print(f"{name}: {schedule.n_updates(args.n_train)} updates")
-        print(schedule.table(args.n_train, args.momentum))
-        print()
-    if max(stage.batch_size for stage in growing) * 10 > args.n_train:
-        print(f"warning: {_past_tenth(args.n_train)} (--max-batch-size)")
+        print(f"{name}: {schedule.n_updates(n_train)} updates\n{schedule.table(n_train, momentum)}\n")
+    for warning in warnings:
+        print(f"warning: {warning}")
     return 0
 
 

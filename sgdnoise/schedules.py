@@ -300,13 +300,17 @@ def step_decay(learning_rate: float, batch_size: int, *, milestones: Sequence[in
     n_epochs = check.integer("n_epochs", n_epochs)
     factor = check.number("factor", factor, above=1, hint="it divides the learning rate")
     if isinstance(milestones, str) or not isinstance(milestones, (Sequence, np.ndarray)):
-        raise TypeError(f"milestones must be a sequence of integers, got {milestones!r}; for a single one write (60,)")
+        came = type(milestones).__name__
+        raise TypeError(f"milestones must be a sequence of integers, got one of type {came}; for a single one write (60,)")
     last = 0
     for milestone in milestones:
         last = check.integer("milestones", milestone, last + 1, ("n_epochs - 1", n_epochs - 1), hint="they must increase")
     edges = [0, *milestones, n_epochs]
-    lengths = [int(end) - int(start) for start, end in pairwise(edges)]
-    return Schedule([Stage(n, learning_rate / float(factor) ** i, batch_size) for i, n in enumerate(lengths)])
+    stages = []
+    for start, end in pairwise(edges):
+        stages.append(Stage(int(end) - int(start), float(learning_rate), batch_size))
+        learning_rate = learning_rate / factor
+    return Schedule(stages)
 
 
 def _check_schedule(schedule: Schedule, n_train: int) -> int:

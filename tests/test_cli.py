@@ -82,7 +82,22 @@ def test_convert_where_a_rule_has_no_answer(capsys):
     assert "linear rule asks for a batch of 2000" in huge["warnings"][0]
     tiny = json.loads(call(capsys, *argv, "--to-learning-rate", "1e-5", "--json")[1])
     assert tiny["exact_rule"]["batch_size"] == 1
-    assert "even batches of 1" in tiny["warnings"][0]
+    assert "the nearest possible changes g by more than 1%" in tiny["warnings"][0]
+    nearly = [
+        "convert",
+        "--learning-rate",
+        "0.1",
+        "--batch-size",
+        "999",
+        "--n-train",
+        "1000",
+        "--to-learning-rate",
+        "1",
+        "--json",
+    ]
+    assert json.loads(call(capsys, *nearly)[1])["exact_rule"]["batch_size"] == 999
+    large = ["convert", "--learning-rate", "0.1", "--batch-size", "110000", "--n-train", "1281167", "--to-batch-size", "120000"]
+    assert " 110000 " in call(capsys, *large)[1]
     assert "none" in call(capsys, *argv, "--to-batch-size", "1000")[1]
 
 
@@ -98,6 +113,12 @@ def test_schedule(capsys):
     assert "decaying: 78000 updates" in text
     assert "growing: 28800 updates" in text
     assert "warning: batch size above N/10" in text
+    assert "above N/10" in json.loads(call(capsys, *SCHEDULE, "--json")[1])["warnings"][0]
+    assert answer["momentum"] == 0.9
+    capped = json.loads(call(capsys, *SCHEDULE, "--max-batch-size", "5000", "--json")[1])
+    assert capped["warnings"] == []
+    plain = [*SCHEDULE, "--json", "--momentum", "0.5"]
+    assert json.loads(call(capsys, *plain)[1])["decaying"]["stages"][0]["noise_scale"] == pytest.approx(0.2 * 389.625)
     hybrid = json.loads(call(capsys, *SCHEDULE, "--n-drops", "1", "--json")[1])
     assert [stage["batch_size"] for stage in hybrid["growing"]["stages"]] == [128, 640, 640, 640]
 
@@ -114,6 +135,8 @@ def test_schedule(capsys):
             ["convert", "--learning-rate", "0.1", "--batch-size", "9", "--n-train", "9", "--to-batch-size", "1"],
             "no noise to keep",
         ),
+        ([*SCHEDULE, "--momentum", "1"], "momentum must be finite and at least 0 and below 1"),
+        ([*SCHEDULE, "--factor", "1e200"], "learning_rate must be finite and above 0"),
         ([*SCHEDULE, "--factor", "0.5"], "factor must be finite and above 1"),
         ([*SCHEDULE, "--max-batch-size", "64"], "max_batch_size must be an integer from 128"),
         (["reproduce", "fig99"], "figure must be one of 'fig1', 'fig2', 'samplers', got 'fig99'"),

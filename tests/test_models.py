@@ -117,6 +117,21 @@ def test_evaluation_in_chunks_is_the_mean_over_all():
     np.testing.assert_allclose(model.evaluate(params, X, y), np.mean(parts, axis=0), rtol=1e-12)
 
 
+def test_evaluation_is_bounded_in_memory_and_sums_in_double():
+    import tracemalloc
+
+    model, X = MLP(2, (50,), 2), np.zeros((100_000, 2), np.float32)
+    params, y = model.init(0, np.float32), np.zeros(100_000, int)
+    params[-2:] = 0.1, 0.2
+    tracemalloc.start()
+    loss, _ = model.evaluate(params, X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e6  # all hidden units at once would be 20 MB
+    # A hundred thousand equal losses have the mean of one of them, to the last digit or so.
+    assert loss == pytest.approx(model.evaluate(params, X[:1], y[:1])[0], rel=1e-12)
+
+
 def test_huge_logits_give_a_finite_loss():
     model = LogisticRegression(1)
     params = np.array([1e4, -1e4, 0.0, 0.0])

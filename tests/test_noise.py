@@ -145,7 +145,10 @@ def test_arrays_broadcast_and_keep_their_type():
     assert table.dtype == np.float32
     np.testing.assert_allclose(batch_size_for(g, 0.1, 50_000, momentum=0.9), batch_sizes, rtol=1e-12)
     # Small integer types must not wrap round.
-    np.testing.assert_allclose(noise_scale(1, np.array([1, 200], np.uint8), 255), [254, 0.275])
+    np.testing.assert_allclose(linear_scaling_error(2, np.array([200], np.uint8), 1000), -0.25)
+    assert linear_scaling_error(np.uint64(2), 100, 1000) == pytest.approx(-1 / 9)
+    assert noise_scale(np.int32(2), np.int32(1), np.int32(1610612736)) == pytest.approx(2 * 1610612735)
+    assert noise_scale(np.array(0.1), np.array(10), 100) == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(
@@ -348,6 +351,21 @@ def test_adam_rule_in_two_steps_is_the_rule_in_one(rate, b1, b2, eps):
         ),
         (lambda: lost_epochs(10, 0, 0.9), ValueError, "n_train must be finite and above 0, got 0"),
         (lambda: temperature(1, -1), ValueError, "gradient_variance must be finite and at least 0, got -1"),
+        (
+            lambda: noise_scale(1e308, 1, 10**9),
+            ValueError,
+            "the result must be finite, got inf; the arguments are too far apart for floating point",
+        ),
+        (
+            lambda: learning_rate_for(1e308, 9, 10),
+            ValueError,
+            "the result must be finite, got inf; the arguments are too far apart for floating point",
+        ),
+        (
+            lambda: batch_size_for(1e-308, 1e10, 100, replace=True),
+            ValueError,
+            "the result must be finite, got inf; the arguments are too far apart for floating point",
+        ),
         (lambda: temperature(True, 1), TypeError, "noise_scale must be a number or an array of numbers, got True of type bool"),
         (
             lambda: adam_square_root_rule(4, -0.1, 0.9, 0.999, 0),

@@ -34,14 +34,14 @@ def test_every_figure_writes_its_three_files(smoke):
     records, lines, out, _ = smoke
     assert set(records) == set(FIGURES)
     for name in FIGURES:
-        record = json.loads((out / f"{name}.json").read_text())
+        record = json.loads((out / f"{name}-quick.json").read_text())
         assert record == json.loads(json.dumps(records[name]))
         assert {"figure", "title", "scale", "versions", "wall_time_s", "verdicts"} <= set(record)
-        table = list(csv.reader((out / f"{name}.csv").read_text().splitlines()))
+        table = list(csv.reader((out / f"{name}-quick.csv").read_text().splitlines()))
         assert len(table) > 10
         assert len({len(row) for row in table}) == 1
-        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert any(str(out / f"{name}.png") in line for line in lines)
+        assert (out / f"{name}-quick.png").read_bytes().startswith(b"\x89PNG")
+        assert any(str(out / f"{name}-quick.png") in line for line in lines)
     assert not list(out.rglob("*.tmp"))
 
 
@@ -49,7 +49,7 @@ def test_figures_replot_from_their_json_alone(smoke):
     out = smoke[2]
     for name in FIGURES:
         module = import_module(f"sgdnoise.reproduce.{name}")
-        assert isinstance(module.plot(json.loads((out / f"{name}.json").read_text())), Figure)
+        assert isinstance(module.plot(json.loads((out / f"{name}-quick.json").read_text())), Figure)
 
 
 def test_figure_2_records_what_was_trained(smoke):
@@ -79,14 +79,15 @@ def test_default_scale_has_the_papers_proportions():
 def test_the_statistic_of_figure_2_and_what_it_rejects():
     """On made-up curves: a tenth of the control's distance passes, a schedule that follows the control does not."""
 
-    def compute(tasks):
+    def compute(tasks, spoilt="before"):
         lost = {
             paper_schedules(40)["control"]: 1.0,
             paper_schedules(40)["hybrid"]: 0.09,
             paper_schedules(40)["increasing"]: 1.0,
         }
-        ramp = np.arange(40) >= 20
-        return [{metric: 0.2 + lost.get(task.schedule, 0.0) * ramp + 0.01 * task.seed for metric in METRICS} for task in tasks]
+        # The first epoch after the step, index 12, counts; the one before it does not, however far apart the curves are.
+        spike = (np.arange(40) == 12) + 7.0 * (np.arange(40) == 11) * (spoilt == "before")
+        return [{metric: 0.2 + lost.get(task.schedule, 0.0) * spike + 0.01 * task.seed for metric in METRICS} for task in tasks]
 
     hybrid, increasing = fig2.run(SCALES["default"], compute)["verdicts"]
     assert hybrid.value == pytest.approx(0.09)
@@ -124,6 +125,53 @@ def test_results_resume_and_damaged_or_foreign_files_are_named_and_computed_agai
     assert not np.array_equal(first[0]["train_loss"], first[1]["train_loss"])
 
 
+def test_every_damaged_byte_is_found(tmp_path):
+    """A result file with one byte changed, at 200 places: it is computed again, or its contents are those of the task."""
+    (result,), _ = run_tasks(tmp_path, TASKS[:1])
+    path = runner._path(TASKS[0], tmp_path)
+    whole = path.read_bytes()
+    for position in np.linspace(0, len(whole) - 1, 200).astype(int):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        loaded = runner._load(TASKS[0], tmp_path, io.StringIO())
+        assert loaded is None or all(np.array_equal(loaded[name], result[name]) for name in METRICS)
+        assert loaded is None or set(loaded) == set(result)
+
+
+def test_a_killed_worker_is_reported_in_one_line_and_orphans_end(tmp_path):
+    command = [sys.executable, "-m", "sgdnoise", "reproduce", "fig2", "--quick", "--jobs", "1", "--out", str(tmp_path)]
+
+    def workers(pid):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+    def started():
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not (found := workers(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        return process, found[0]
+
+    process, worker = started()
+    os.kill(worker, signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].startswith("sgdnoise reproduce: error: a worker process was killed; finished runs are kept")
+    assert "Traceback" not in err
+    process, worker = started()
+    process.kill()
+    process.communicate(timeout=30)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_figure_list_is_not_a_string():
+    with pytest.raises(TypeError, match="figures must be a sequence of names, got 'fig1'"):
+        run_figures("fig1")
+
+
 def test_progress_without_tqdm_has_a_line_per_run_with_the_time_left(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     progress = run_tasks(tmp_path)[1].splitlines()
@@ -150,7 +198,13 @@ def test_the_environment_is_left_as_it_was(tmp_path, monkeypatch):
 
 def test_ctrl_c_keeps_what_is_done_and_ends_with_130(tmp_path):
     command = [sys.executable, "-m", "sgdnoise", "reproduce", "fig2", "--quick", "--jobs", "1", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # it may be ignored where tests run
+    )
     deadline = time.monotonic() + 60
     while not list((tmp_path / "runs").glob("*.npz")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -160,7 +214,7 @@ def test_ctrl_c_keeps_what_is_done_and_ends_with_130(tmp_path):
     assert "interrupted; what is done is kept" in err
     assert "Traceback" not in err
     assert list((tmp_path / "runs").glob("*.npz"))
-    assert not (tmp_path / "fig2.json").exists()
+    assert not (tmp_path / "fig2-quick.json").exists()
 
 
 def test_a_folder_that_cannot_be_written_ends_in_one_clear_line(tmp_path):

@@ -214,6 +214,22 @@ def test_n_drops_counts_drops_and_nothing_else():
         assert [stage.batch_size for stage in grow_batch(schedule, 1000, n_drops=n_drops)] == expected
 
 
+def test_a_rounding_difference_is_not_a_drop():
+    stages = Schedule([Stage(1, 0.3, 128), Stage(1, 1.8, 768), Stage(1, 0.36, 768)])
+    assert [stage.batch_size for stage in grow_batch(stages, 50_000, n_drops=1)] == [128, 128, 640]
+
+
+def test_batch_sizes_are_rounded_to_the_nearest():
+    for factor, expected in ((1.24, 12), (1.26, 13)):
+        assert (
+            grow_batch(step_decay(0.1, 10, milestones=(1,), n_epochs=2, factor=factor), 1000).stages[1].batch_size == expected
+        )
+
+
+def test_milestones_may_be_an_array():
+    assert step_decay(0.1, 10, milestones=np.array([1, 2]), n_epochs=5, factor=2).n_epochs == 5
+
+
 def test_exact_growth_stops_one_short_of_the_full_batch():
     schedule = Schedule([Stage(1, 1.0, 10), Stage(1, 1e-9, 10)])
     assert grow_batch(schedule, 100, exact=True).stages[1].batch_size == 99
@@ -338,6 +354,38 @@ def test_str_is_the_table():
         ),
         (
             lambda: scale_up(paper(), 50_000, learning_rate=float("nan")),
+            ValueError,
+            "learning_rate must be finite and above 0, got nan",
+        ),
+        (lambda: grow_batch("decay", 50_000), TypeError, "schedule must be a Schedule, got 'decay' of type str"),
+        (lambda: scale_up(None, 50_000), TypeError, "schedule must be a Schedule, got None of type NoneType"),
+        (
+            lambda: grow_batch(Schedule([Stage(1, 0.1, 10)]), 10, exact=True),
+            ValueError,
+            "batch_size must be an integer from 1 to n_train - 1=9, got 10; the full batch has g = 0, which no learning rate keeps",
+        ),
+        (
+            lambda: step_decay(0.1, 10, milestones=(i for i in (1, 2)), n_epochs=5, factor=2),
+            TypeError,
+            "milestones must be a sequence of integers, got one of type generator; for a single one write (60,)",
+        ),
+        (
+            lambda: step_decay(0.1, 10, milestones=2, n_epochs=5, factor=2),
+            TypeError,
+            "milestones must be a sequence of integers, got one of type int; for a single one write (60,)",
+        ),
+        (
+            lambda: step_decay(0.1, 10, milestones="2", n_epochs=5, factor=2),
+            TypeError,
+            "milestones must be a sequence of integers, got one of type str; for a single one write (60,)",
+        ),
+        (
+            lambda: step_decay(0.1, 10, milestones=(1, 2), n_epochs=5, factor=1e200),
+            ValueError,
+            "learning_rate must be finite and above 0, got 0.0",
+        ),
+        (
+            lambda: scale_up(paper(), 50_000, learning_rate=1e308),
             ValueError,
             "learning_rate must be finite and above 0, got nan",
         ),

@@ -62,6 +62,58 @@ def test_the_loop_is_the_recipe_written_out():
     np.testing.assert_allclose(history.params, params, rtol=1e-10)
 
 
+def test_the_accumulator_survives_a_change_of_stage():
+    """Two stages of one setting are one stage; with momentum forgotten between them they would not be."""
+    once = train(MODEL, DATA, Schedule([Stage(2, 0.1, 16)]), sgd(0.9), rng=3)
+    twice = train(MODEL, DATA, Schedule([Stage(1, 0.1, 16), Stage(1, 0.1, 16)]), sgd(0.9), rng=3)
+    np.testing.assert_array_equal(once.params, twice.params)
+
+
+class Stub:
+    """A model of one parameter, whose losses are given: of minibatches in turn, then of evaluations in turn."""
+
+    def __init__(self, minibatch_losses, epoch_losses=()):
+        self.minibatch_losses, self.epoch_losses = iter(minibatch_losses), iter(epoch_losses)
+
+    def init(self, rng, dtype):
+        return np.zeros(1, dtype)
+
+    def loss_and_gradient(self, params, X, y, l2):
+        return next(self.minibatch_losses), np.zeros(1)
+
+    def evaluate(self, params, X, y):
+        return next(self.epoch_losses, 0.0), 0.5
+
+
+@pytest.mark.parametrize(
+    ("minibatch_losses", "epoch_losses", "diverges"),
+    [
+        ([0.5, 99.0, 0.5, 0.5], [], False),  # below 1 nat the limit is 100 nats
+        ([0.5, 101.0, 0.5, 0.5], [], True),
+        ([3.0, 299.0, 3.0, 3.0], [], False),  # above it 100 times the first loss
+        ([3.0, 301.0, 3.0, 3.0], [], True),
+        ([3.0, float("nan"), 3.0, 3.0], [], True),
+        ([float("inf")] * 4, [], True),
+        ([0.5] * 4, [1e6], True),  # at the end of an epoch, after its last minibatch
+        ([0.5] * 4, [float("nan")], True),
+    ],
+)
+def test_what_counts_as_divergence(minibatch_losses, epoch_losses, diverges):
+    schedule = Schedule([Stage(1, 0.1, 50)])
+    stopped = train(Stub(minibatch_losses, epoch_losses), DATA, schedule, sgd(), on_divergence="stop")
+    assert stopped.diverged is diverges
+    assert len(stopped.epoch) == (0 if diverges else 1)
+    ignored = train(Stub(minibatch_losses, epoch_losses), DATA, schedule, sgd(), on_divergence="ignore")
+    assert len(ignored.epoch) == 1
+
+
+def test_a_batch_too_large_for_the_data_is_refused_before_anything_is_trained():
+    losses = iter([0.5] * 4)
+    with pytest.raises(ValueError, match="batch_size must be an integer from 1 to n_train=200, got 300"):
+        train(Stub(losses), DATA, Schedule([Stage(1, 0.1, 50), Stage(1, 0.1, 300)]), sgd())
+    assert len(list(losses)) == 4
+
+
 def test_history_records_each_epoch():
     seen = []
     history = train(MODEL, DATA, SCHEDULE, sgd(), rng=0, callback=seen.append)
@@ -153,6 +205,13 @@ def test_a_callback_keeps_its_own_warnings():
         ({"model": LogisticRegression(5, 3)}, ValueError, "X must be"),
         ({"model": LogisticRegression(2, 2)}, ValueError, "y must be labels from 0 to 1"),
         ({"params": np.zeros(4)}, ValueError, "params"),
+        ({"params": np.full(9, np.nan)}, ValueError, "params must be finite"),
+        ({"optimizer": sgd}, TypeError, r"optimizer must be an object with init, update, .*call sgd\(\) or adam\(\)"),
+        ({"optimizer": None}, TypeError, "optimizer"),
+        ({"schedule": [Stage(1, 0.1, 10)]}, TypeError, "schedule must be an object with stages, n_updates"),
+        ({"data": (1, 2)}, TypeError, "data must be an object with X_train"),
+        ({"callback": 5}, TypeError, "callback must be callable, got 5 of type int"),
+        ({"rng": "a"}, TypeError, "rng must be an integer"),
     ],
 )
 def test_bad_input_is_refused_by_name(change, error, message):

@@ -1,7 +1,7 @@
 """Figure 1 of Smith et al. (2018): the schedules, with a third panel that the paper leaves out: the noise scale itself.
 
-The three schedules divide eps by 5, multiply B by 5, or first the one and then the other. eps N/B is the same for all three,
-and exact g nearly so: at B = 16000 = 0.32 N the "-1" in g = eps (N/B - 1)/(1 - m) takes a third of it away.
+The three schedules divide eps by 5, multiply B by 5, or first the latter and then the former. eps N/B is the same for all
+three, and exact g nearly so: at B = 16000 = 0.32 N the "-1" in g = eps (N/B - 1)/(1 - m) takes a third of it away.
 """
 
 from __future__ import annotations

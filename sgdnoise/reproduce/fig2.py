@@ -40,9 +40,15 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
             **{metric: [run[metric].tolist() for run in runs] for metric in METRICS},
         }
     after = schedules["decaying"].stages[0].n_epochs
+    example = TrainingTask(schedules["decaying"], seeds[0])
     return {
         "n_train": N_TRAIN,
         "momentum": MOMENTUM,
+        "model": "MLP 196-128-10, relu, float32",
+        "data": "Fashion-MNIST 14x14, bundled",
+        "sampling": "reshuffle",
+        "l2": example.l2,
+        "nesterov": example.nesterov,
         "first_step": after,
         "seeds": seeds,
         "curves": curves,
@@ -97,11 +103,13 @@ def plot(result: dict[str, Any]) -> Figure:
             end = (n_updates, np.mean(curve["train_loss"], axis=0)[-1])
             color = SCHEDULES[name]["color"]
             by_update.annotate(f"{n_updates} updates", end, offset, textcoords="offset points", ha=align, color=color)
-        by_epoch.set(title="(a) against epochs: one curve", xlabel="epochs", ylabel="training cross-entropy (nats)")
+        one_curve = "one curve" if all(verdict["holds"] for verdict in result["verdicts"]) else "NOT one curve"
+        by_epoch.set(title=f"(a) against epochs: {one_curve}", xlabel="epochs", ylabel="training cross-entropy (nats)")
         by_update.set(title="(b) against updates: the growing batch takes the fewest", xlabel="parameter updates")
         by_update.xaxis.set_major_locator(MaxNLocator(5))
         by_epoch.legend(loc="upper right")
         by_epoch.set_ymargin(0.12)
-        seeds = f"mean of {len(result['seeds'])} seeds; band: one standard error"
+        n_seeds = len(result["seeds"])
+        seeds = f"mean of {n_seeds} seeds; band: one standard error" if n_seeds > 1 else "one seed"
         by_epoch.text(0.02, 0.02, seeds, transform=by_epoch.transAxes, color="#666666", fontsize=8)
     return figure

@@ -16,13 +16,15 @@ import os
 import platform
 import signal
 import sys
+import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -50,6 +52,8 @@ def run_figures(
 ) -> dict[str, dict[str, Any]]:
     """Run figures and write, for each, a picture (PNG), its numbers (JSON) and a table (CSV).
 
+    Work goes to processes that start anew: a script that calls this needs ``if __name__ == "__main__":`` around the call.
+
     Parameters
     ----------
     figures : sequence of str
@@ -74,16 +78,19 @@ def run_figures(
 
     Raises
     ------
-    ValueError
-        If a figure or a scale is unknown.
+    TypeError, ValueError
+        If a figure, a scale or `jobs` is not one of those above.
     OSError
         If a file cannot be written.
+    ChildProcessError
+        If a worker process was killed from outside.
     """
-    for name in figures:
-        check.choice("figure", name, FIGURES)
+    check_figures(figures)
     check.choice("scale", scale, SCALES)
     out = Path(out)
     jobs = n_cpus() if jobs is None else check.integer("jobs", jobs)
+    with atomic_write(out / "runs" / "writable"):
+        pass  # better now than after the first long run
     done = {}
 
     def compute(tasks: Sequence[Task]) -> list[Arrays]:
@@ -97,7 +104,7 @@ def run_figures(
             "figure": name,
             "title": module.TITLE,
             "scale": scale,
-            "versions": {"sgdnoise": __version__, "numpy": np.__version__, "python": platform.python_version()},
+            "versions": _versions(),
             "wall_time_s": round(time.perf_counter() - start, 1),
             **result,
             "verdicts": [vars(verdict) | {"holds": verdict.holds} for verdict in result["verdicts"]],
@@ -106,9 +113,22 @@ def run_figures(
         report(f"\n{module.TITLE}")
         for verdict in result["verdicts"]:
             report(f"  {verdict}")
-        for path in _write(module, record, out / name):
+        for path in _write(module, record, out / (name if scale == "default" else f"{name}-{scale}")):
             report(f"  wrote {path}")
     return done
+
+
+def check_figures(figures: object) -> None:
+    """Refuse anything but a sequence of names out of `FIGURES`."""
+    if isinstance(figures, str) or not isinstance(figures, Sequence):
+        raise TypeError(f"figures must be a sequence of names, got {figures!r}; for a single one write ['fig2']")
+    for name in figures:
+        check.choice("figure", name, FIGURES)
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("numpy", "scipy", "matplotlib")}
+    return {"sgdnoise": __version__, "python": platform.python_version(), **packages}
 
 
 def n_cpus() -> int:
@@ -155,20 +175,35 @@ def task_result(task: Task) -> Arrays:
     return task.run()
 
 
+def _start_worker() -> None:
+    """Let Ctrl-C end a worker at once, and end it, too, when its parent is gone without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 @contextmanager
 def processes(n: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes with one BLAS thread each; on Ctrl-C or an error they are ended at once."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))  # read when a worker loads BLAS: many threads per core are 10 times slower
-    executor = ProcessPoolExecutor(
-        n, mp_context=multiprocessing.get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
-    )
+    others = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield executor
-    except BaseException:
+    except BaseException as error:
         executor.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            hint = "finished runs are kept; if memory ran out, --jobs 1 needs less"
+            raise ChildProcessError(f"a worker process was killed; {hint}") from error
         raise
     finally:
         executor.shutdown()
@@ -213,7 +248,16 @@ def _path(task: Task, directory: Path) -> Path:
 
 def _save(task: Task, arrays: Arrays, directory: Path) -> None:
     with atomic_write(_path(task, directory)) as file:
-        np.savez(file, task=np.array(repr(task)), **arrays)  # type: ignore[arg-type]
+        np.savez(file, task=np.array(repr(task)), digest=np.array(_digest(arrays)), **arrays)  # type: ignore[arg-type]
+
+
+def _digest(arrays: Arrays) -> str:
+    """Hash of the names, types and contents of arrays."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        array = np.asarray(array)
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def _load(task: Task, directory: Path, progress: TextIO) -> Arrays | None:
@@ -224,10 +268,11 @@ def _load(task: Task, directory: Path, progress: TextIO) -> Arrays | None:
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:  # np.load leaks a damaged file
             arrays = {name: file[name] for name in file.files}
-        if str(arrays.pop("task")) == repr(task):
+        owner, digest = str(arrays.pop("task")), str(arrays.pop("digest"))
+        if owner == repr(task) and digest == _digest(arrays):
             return arrays
-        problem = "belongs to another task"
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        problem = "belongs to another task" if owner != repr(task) else "is damaged (its contents have changed)"
+    except Exception as error:  # a damaged zip file can raise almost anything
         problem = f"is damaged ({error})"
     print(f"{path} {problem}: computing it again", file=progress)
     return None
