@@ -288,12 +288,12 @@ GRADIENTS = np.ones((3, 2))
         (
             lambda: gradient_covariance(GRADIENTS[0]),
             ValueError,
-            "per_example_gradients must be a float32 or float64 array of shape (n, n), got shape (2,)",
+            "per_example_gradients must be a float32 or float64 array of shape (n_examples, n_params), got shape (2,)",
         ),
         (
             lambda: gradient_covariance([[1.0]]),
             TypeError,
-            "per_example_gradients must be a float32 or float64 array of shape (n, n), got [[1.0]] of type list",
+            "per_example_gradients must be a float32 or float64 array of shape (n_examples, n_params), got [[1.0]] of type list",
         ),
         (
             lambda: gradient_covariance(np.full((3, 2), np.nan)),
