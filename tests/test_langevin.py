@@ -644,7 +644,7 @@ def test_bad_arguments_of_one(integrate, change, error, message):
         ({"learning_rate": 0}, ValueError, "learning_rate must be finite and above 0"),
         ({"n_train": 0}, ValueError, "n_train must be an integer"),
         ({"noise_root": 1.0}, TypeError, "noise_root must be callable"),
-        ({"noise_root": np.eye(3)}, ValueError, r"noise_root must be a float32 or float64 array of shape \(2, n\)"),
+        ({"noise_root": np.eye(3)}, ValueError, r"noise_root must be a float32 or float64 array of shape \(2, n_noise\)"),
         ({"noise_root": lambda w: np.ones(2)}, ValueError, r"noise_root must return .*\(2, n_noise\) or \(3, 2, n_noise\)"),
         ({"noise_root": lambda w: 1.0}, ValueError, "noise_root must return"),
         ({"noise": np.zeros((10, 3, 1))}, ValueError, r"noise must be .*shape \(10, 3, 2\)"),
