@@ -184,6 +184,11 @@ class MLP:
         -------
         ndarray of shape (n, n_classes)
             z_L: log-probabilities up to a constant in each row.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
         """
         self._check(params, X)
         return self._forward(self.unpack(params), X)[-1]
@@ -202,6 +207,11 @@ class MLP:
         -------
         ndarray of int, shape (n,)
             Classes from 0 to n_classes - 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
         """
         return self.logits(params, X).argmax(axis=1)  # type: ignore[no-any-return]
 
@@ -221,6 +231,11 @@ class MLP:
         -------
         loss, accuracy : float
             Cross-entropy without the L2 term, in nats, and the fraction predicted right.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
         """
         self._check(params, X, y)
         layers = self.unpack(params)
@@ -248,6 +263,11 @@ class MLP:
         -------
         float
             From 0 to 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
         """
         return self.evaluate(params, X, y)[1]
 
@@ -269,6 +289,11 @@ class MLP:
         -------
         float
             In nats.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
         """
         l2 = check.number("l2", l2, at_least=0)
         return self.evaluate(params, X, y)[0] + self._penalty(self.unpack(params), l2)
@@ -285,6 +310,11 @@ class MLP:
         -------
         ndarray of shape (n_params,)
             In the layout of `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
         """
         return self.loss_and_gradient(params, X, y, l2)[1]
 
@@ -302,6 +332,11 @@ class MLP:
             As `loss` returns.
         gradient : ndarray of shape (n_params,)
             In the layout of `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
 
         Notes
         -----
@@ -339,6 +374,11 @@ class MLP:
         ndarray of shape (n_examples, n_params)
             Row i is g_i. Takes n_examples * n_params numbers of memory.
 
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
+
         Notes
         -----
         Convention: without L2 term, which is no example's own. The mean of the rows is `gradient` with l2 = 0; their
@@ -374,6 +414,11 @@ class MLP:
         -------
         ndarray of shape (n_params,)
             H v.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range; see the class.
 
         Notes
         -----
