@@ -107,7 +107,10 @@ def _add_reproduce(commands: Any) -> None:
 Writes FIGURE.png, .json and .csv. An interrupted run goes on where it stopped when it is started again.""",
     )
     parser.add_argument(
-        "figures", nargs="*", metavar="FIGURE", help="fig1, fig2, samplers, wells, sgld, or all; default: fig1 fig2"
+        "figures",
+        nargs="*",
+        metavar="FIGURE",
+        help="fig1, fig2, samplers, temperature, wells, annealing, sgld, or all; default: fig1 fig2",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", dest="scale", action="store_const", const="quick", help="5 epochs, 1 seed")

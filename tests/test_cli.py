@@ -139,7 +139,10 @@ def test_schedule(capsys):
         ([*SCHEDULE, "--factor", "1e200"], "learning_rate must be finite and above 0"),
         ([*SCHEDULE, "--factor", "0.5"], "factor must be finite and above 1"),
         ([*SCHEDULE, "--max-batch-size", "64"], "max_batch_size must be an integer from 128"),
-        (["reproduce", "fig99"], "figure must be one of 'fig1', 'fig2', 'samplers', 'wells', 'sgld', got 'fig99'"),
+        (
+            ["reproduce", "fig99"],
+            "figure must be one of 'fig1', 'fig2', 'samplers', 'temperature', 'wells', 'annealing', 'sgld', got 'fig99'",
+        ),
         (["reproduce", "fig1", "--jobs", "0"], "jobs must be an integer, at least 1"),
     ],
 )

@@ -224,6 +224,7 @@ def test_top_eigenvalue_agrees_with_dense_algebra(model, l2):
     single = params.astype(np.float32), X.astype(np.float32)
     double = [array.astype(float) for array in single]
     assert top_hessian_eigenvalue(model, *single, y, l2=l2) == top_hessian_eigenvalue(model, *double, y, l2=l2)
+    assert top_hessian_eigenvalue(model, params.astype(np.float32), X, y, l2=l2) == pytest.approx(top, rel=1e-3)
 
 
 def test_top_eigenvalue_converges_in_a_crowded_spectrum():
@@ -315,6 +316,16 @@ GRADIENTS = np.ones((3, 2))
             lambda: minibatch_covariance(1.0, 0, 10),
             ValueError,
             "batch_size must be finite and above 0 and at most n_train=10, got 0",
+        ),
+        (
+            lambda: top_hessian_eigenvalue(LogisticRegression(2), np.zeros((6, 1)), np.zeros((2, 2)), np.zeros(2, int)),
+            ValueError,
+            "params must be a float32 or float64 array of shape (n_params,), got shape (6, 1)",
+        ),
+        (
+            lambda: top_hessian_eigenvalue(LogisticRegression(2), np.zeros(6), np.zeros(2), np.zeros(2, int)),
+            ValueError,
+            "X must be a float32 or float64 array of shape (n, n_features), got shape (2,)",
         ),
         (lambda: minibatch_covariance(1.0, 2, 0), ValueError, "n_train must be finite and above 0, got 0"),
         (

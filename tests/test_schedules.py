@@ -261,6 +261,11 @@ def test_str_is_the_table():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (
+            lambda: step_decay("0.1", 10, milestones=(2,), n_epochs=5, factor=2),
+            TypeError,
+            "learning_rate must be a number, got '0.1' of type str",
+        ),
         (lambda: Stage(0, 0.1, 10), ValueError, "n_epochs must be an integer, at least 1, got 0"),
         (lambda: Stage(1.5, 0.1, 10), TypeError, "n_epochs must be an integer, at least 1, got 1.5 of type float"),
         (lambda: Stage(True, 0.1, 10), TypeError, "n_epochs must be an integer, at least 1, got True of type bool"),

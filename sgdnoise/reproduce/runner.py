@@ -35,7 +35,7 @@ from .. import _checks as check
 from .._files import atomic_write
 from .tasks import SCALES, Arrays, Task
 
-FIGURES = ("fig1", "fig2", "samplers", "wells", "sgld")
+FIGURES = ("fig1", "fig2", "samplers", "temperature", "wells", "annealing", "sgld")
 MAIN_RESULT = ("fig1", "fig2")
 _THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
