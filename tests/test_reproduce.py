@@ -100,7 +100,8 @@ def test_the_statistic_of_figure_2_and_what_it_rejects():
 
 def run_tasks(directory, tasks=TASKS, jobs=1, fresh=False):
     progress = io.StringIO()
-    results = runner.run_tasks(tasks, directory, jobs=jobs, fresh=fresh, progress=progress)
+    with runner.processes(jobs) as executor:
+        results = runner.run_tasks(tasks, directory, executor, fresh=fresh, progress=progress)
     return results, progress.getvalue()
 
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
@@ -89,32 +89,36 @@ def run_figures(
     check.choice("scale", scale, SCALES)
     out = Path(out)
     jobs = n_cpus() if jobs is None else check.integer("jobs", jobs)
-    with atomic_write(out / "runs" / "writable"):
+    probe = out / "runs" / "writable"
+    with atomic_write(probe):
         pass  # better now than after the first long run
+    probe.unlink()
     done = {}
 
-    def compute(tasks: Sequence[Task]) -> list[Arrays]:
-        return run_tasks(tasks, out / "runs", jobs=jobs, fresh=fresh, progress=progress or sys.stderr)
+    with processes(jobs) as executor:
 
-    for name in figures:
-        module = import_module(f".{name}", __package__)
-        start = time.perf_counter()
-        result = module.run(SCALES[scale], compute)
-        record = {
-            "figure": name,
-            "title": module.TITLE,
-            "scale": scale,
-            "versions": _versions(),
-            "wall_time_s": round(time.perf_counter() - start, 1),
-            **result,
-            "verdicts": [vars(verdict) | {"holds": verdict.holds} for verdict in result["verdicts"]],
-        }
-        done[name] = record
-        report(f"\n{module.TITLE}")
-        for verdict in result["verdicts"]:
-            report(f"  {verdict}")
-        for path in _write(module, record, out / (name if scale == "default" else f"{name}-{scale}")):
-            report(f"  wrote {path}")
+        def compute(tasks: Sequence[Task]) -> list[Arrays]:
+            return run_tasks(tasks, out / "runs", executor, fresh=fresh, progress=progress or sys.stderr)
+
+        for name in figures:
+            module = import_module(f".{name}", __package__)
+            start = time.perf_counter()
+            result = module.run(SCALES[scale], compute)
+            record = {
+                "figure": name,
+                "title": module.TITLE,
+                "scale": scale,
+                "versions": _versions(),
+                "wall_time_s": round(time.perf_counter() - start, 1),
+                **result,
+                "verdicts": [vars(verdict) | {"holds": verdict.holds} for verdict in result["verdicts"]],
+            }
+            done[name] = record
+            report(f"\n{module.TITLE}")
+            for verdict in result["verdicts"]:
+                report(f"  {verdict}")
+            for path in _write(module, record, out / (name if scale == "default" else f"{name}-{scale}")):
+                report(f"  wrote {path}")
     return done
 
 
@@ -150,8 +154,8 @@ def _write(module: Any, record: dict[str, Any], stem: Path) -> Iterator[Path]:
         yield path
 
 
-def run_tasks(tasks: Sequence[Task], directory: Path, *, jobs: int, fresh: bool, progress: TextIO) -> list[Arrays]:
-    """Run tasks that have no result file yet, each in its own process; return all results in the tasks' order."""
+def run_tasks(tasks: Sequence[Task], directory: Path, executor: Executor, *, fresh: bool, progress: TextIO) -> list[Arrays]:
+    """Submit the tasks that have no result file yet to `executor`; return all results in the tasks' order."""
     results: dict[Task, Arrays] = {}
     for task in tasks:
         if not fresh and (arrays := _load(task, directory, progress)) is not None:
@@ -159,14 +163,12 @@ def run_tasks(tasks: Sequence[Task], directory: Path, *, jobs: int, fresh: bool,
     missing = [task for task in tasks if task not in results]
     if results:
         print(f"{len(results)} of {len(tasks)} runs are there already", file=progress)
-    if missing:
-        missing.sort(key=lambda task: -task.cost)  # long ones first, so that the processes end together
-        with processes(min(jobs, len(missing))) as executor:
-            futures = {executor.submit(task_result, task): task for task in missing}
-            for future in _with_progress(futures, progress):
-                task = futures[future]
-                results[task] = future.result()
-                _save(task, results[task], directory)
+    missing.sort(key=lambda task: -task.cost)  # long ones first, so that the processes end together
+    futures = {executor.submit(task_result, task): task for task in missing}
+    for future in _with_progress(futures, progress):
+        task = futures[future]
+        results[task] = future.result()
+        _save(task, results[task], directory)
     return [results[task] for task in tasks]
 
 
@@ -216,6 +218,8 @@ def processes(n: int) -> Iterator[ProcessPoolExecutor]:
 
 def _with_progress(futures: dict[Future[Arrays], Task], stream: TextIO) -> Iterator[Future[Arrays]]:
     """Pass on futures as they complete, with the time left on `stream`."""
+    if not futures:
+        return
     try:
         from tqdm import tqdm
     except ImportError:

@@ -50,7 +50,7 @@ class LawError(AssertionError):
         return f"law broken: {self.law}\n  counterexample: {inputs}\n  expected: {self.expected}\n  got: {self.got}"
 
 
-def check_laws(laws: Sequence[Law], rtol: float, atol: float = 0.0, max_examples: int = 40) -> tuple[str, ...]:
+def check_laws(laws: Sequence[Law], rtol: float, atol: float = 0.0, max_examples: int = 25) -> tuple[str, ...]:
     """Try each law on many cases, to a tolerance relative to the largest value expected; return their names."""
     for law in laws:
         _check_law(law, rtol, atol, max_examples)

@@ -23,7 +23,7 @@ def learning_rates() -> SearchStrategy[Fraction]:
 
 
 def momenta() -> SearchStrategy[Fraction]:
-    """Strategy for momenta: sixteenths from 0 to 15/16, which floating point holds exactly.
+    """Strategy for momenta: eighths from 0 to 7/8, which floating point holds exactly.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def momenta() -> SearchStrategy[Fraction]:
     """
     from hypothesis import strategies as st
 
-    return st.integers(0, 15).map(lambda k: Fraction(k, 16))
+    return st.integers(0, 7).map(lambda k: Fraction(k, 8))
 
 
 def batches(max_n_train: int = 10**6) -> SearchStrategy[tuple[int, int]]:
