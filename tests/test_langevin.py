@@ -190,7 +190,7 @@ def test_sampled_law_of_a_noise_that_depends_on_the_state():
     expected = g * learning_rate / n_train / 2 * (1 - gain**n_steps) / (1 - gain)
     settings = {"noise_scale": g, "learning_rate": learning_rate, "n_train": n_train, "n_steps": n_steps}
     for factor, accepted in ((1.0, True), (0.0, False)):
-        root = lambda w, factor=factor: np.sqrt(0.5 + factor * w**2)[:, :, None]  # noqa: E731
+        root = lambda w, factor=factor: np.sqrt(0.5 + factor * w**2)[:, :, None]
         w = sgd_sde(lambda w: n_train * w, root, np.zeros((40_000, 1)), record_every=n_steps, rng=6, **settings).x[-1]
         assert (abs(z_scores(w**2, expected)) < 5).all() == accepted
 
@@ -212,7 +212,7 @@ def linear_test(integrate, n_steps, extra_row=0):
     """Mean from x = 1 and the weights with which each normal enters the state at TIME, for U = STIFFNESS x^2/2."""
     rows = n_steps + extra_row
     settings = {"step_size": TIME / n_steps, "n_steps": n_steps, "record_every": n_steps, "temperature": T}
-    gradient = lambda x: STIFFNESS * x  # noqa: E731
+    gradient = lambda x: STIFFNESS * x
     mean = integrate(gradient, np.ones((1, 1)), noise=np.zeros((rows, 1, 1)), **settings)
     weights = integrate(gradient, np.zeros((rows, 1)), noise=np.eye(rows)[:, :, None], **settings)
     if mean.p is None:
@@ -460,8 +460,8 @@ def test_sde_paths_equal_the_definition():
     n_train, n_steps = 50, 30
     x0, noise, root = rng.normal(size=(4, 2)), rng.standard_normal((n_steps, 4, 3)), rng.normal(size=(4, 2, 3))
     eps, g = np.linspace(0.5, 0.1, n_steps), np.linspace(3.0, 0.0, n_steps)
-    gradient = lambda w: n_train * np.sin(w)  # noqa: E731
-    root_of = lambda w: root * np.cos(w)[:, :, None]  # noqa: E731
+    gradient = lambda w: n_train * np.sin(w)
+    root_of = lambda w: root * np.cos(w)[:, :, None]
     path = sgd_sde(gradient, root_of, x0, noise_scale=g, learning_rate=eps, n_train=n_train, n_steps=n_steps, noise=noise)
     w = x0
     for t in range(n_steps):
@@ -683,9 +683,9 @@ def test_gradients_are_those_of_the_energy(landscape):
 @pytest.mark.parametrize("well", [DoubleWell(), DoubleWell(2.0, -1.5, 0.3), DoubleWell(1.0, 0.8, 0.9), DoubleWell(skew=0)])
 def test_double_well_is_known_in_closed_form(well):
     """Minima, barrier, energies and curvatures against a search on the energy itself."""
-    energy = lambda x: well.energy(np.array([[x]]))[0]  # noqa: E731
+    energy = lambda x: well.energy(np.array([[x]]))[0]
     step = 1e-4
-    curvature = lambda x: (energy(x + step) + energy(x - step) - 2 * energy(x)) / step**2  # noqa: E731
+    curvature = lambda x: (energy(x + step) + energy(x - step) - 2 * energy(x)) / step**2
     low, high = well.interval(1.0)
     top = minimize_scalar(lambda x: -energy(x), bounds=well.minima, method="bounded", options={"xatol": 1e-10}).x
     assert well.top == pytest.approx(top, abs=1e-6)
@@ -702,7 +702,7 @@ def test_double_well_is_known_in_closed_form(well):
 def test_occupation_of_the_double_well():
     """Against adaptive quadrature; at low temperature the ratio is that of the curvatures' roots times exp(tilt/T)."""
     well = DoubleWell(tilt=0.1)
-    weight = lambda x: np.exp(-well.energy(np.array([[x]]))[0] / 0.5)  # noqa: E731
+    weight = lambda x: np.exp(-well.energy(np.array([[x]]))[0] / 0.5)
     wide, narrow = quad(weight, -8, well.top)[0], quad(weight, well.top, 4)[0]
     assert well.occupation(0.5) == pytest.approx((wide / (wide + narrow), narrow / (wide + narrow)), rel=1e-6)
     wide, narrow = well.occupation(0.01)
@@ -728,7 +728,7 @@ def test_boltzmann_density_obeys_the_virial_theorem():
 
 def test_passage_times():
     """Free diffusion L^2/2D from a wall, also mirrored and from the middle; Kramers' law in the limit of low temperature."""
-    flat = lambda x: np.zeros(len(x))  # noqa: E731
+    flat = lambda x: np.zeros(len(x))
     assert mean_passage_time(flat, 0.0, 2.0, 0.0, 0.5, mobility=4.0) == pytest.approx(1.0)
     assert mean_passage_time(flat, 0.0, -2.0, 0.0, 2.0) == pytest.approx(1.0)
     assert mean_passage_time(flat, 1.0, 2.0, 0.0, 1.0) == pytest.approx((4 - 1) / 2)

@@ -289,7 +289,7 @@ def posterior():
 def scores(samples, posterior):
     """z-scores of mean (2) and covariance (3) of the rotated parameters over the second half, from the scatter of chains."""
     mean, covariance = posterior
-    z = lambda x: x @ ROTATED.T - mean  # noqa: E731
+    z = lambda x: x @ ROTATED.T - mean
     discard = int(samples.step[-1]) // 2
     first = samples.average(z, discard=discard)
     second = samples.average(lambda x: z(x)[..., :, None] * z(x)[..., None, :], discard=discard)

@@ -80,7 +80,7 @@ def check_gradient(model: Any, *, data: tuple[np.ndarray, np.ndarray] | None = N
     def curvature(case: tuple[int, float]) -> Comparison:
         params, v, _ = point(case[0])
         expected = _derivative(lambda h: model.gradient(params + h * v, X, y, case[1]))
-        product = lambda: model.hessian_vector_product(params, v, X, y, case[1])  # noqa: E731
+        product = lambda: model.hessian_vector_product(params, v, X, y, case[1])
         return product, expected, {"seed": case[0], "l2": case[1]}
 
     def symmetry(case: int) -> Comparison:
