@@ -1,6 +1,8 @@
 """Measured gradient noise: every minibatch enumerated, unbiased estimators, worked cases, curvature against dense algebra."""
 
 import itertools
+import math
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -18,11 +20,15 @@ from sgdnoise.gradient_noise import (
 )
 
 
-def summed_gradients(gradients, batch_size, replace):
-    """N/B times the sum over every possible minibatch, one row each."""
-    n = len(gradients)
-    draws = itertools.product(range(n), repeat=batch_size) if replace else itertools.combinations(range(n), batch_size)
-    return np.array([gradients[list(draw)].sum(axis=0) * n / batch_size for draw in draws])
+def every_minibatch(n, batch_size, replace):
+    """Every possible minibatch with its probability; with replacement each multiset stands for all its orders."""
+    if not replace:
+        draws = list(itertools.combinations(range(n), batch_size))
+        return draws, [Fraction(1, len(draws))] * len(draws)
+    draws = list(itertools.combinations_with_replacement(range(n), batch_size))
+    orders = [math.factorial(batch_size) // math.prod(map(math.factorial, Counter(draw).values())) for draw in draws]
+    assert sum(orders) == n**batch_size
+    return draws, [Fraction(count, n**batch_size) for count in orders]
 
 
 @pytest.mark.parametrize("n", [5, 6, 7, 8])
@@ -31,11 +37,9 @@ def test_every_minibatch_enumerated(n):
     gradients = np.random.default_rng(n).standard_normal((n, 3))
     for batch_size in range(1, n + 1):
         for replace in (False, True):
-            if replace and n**batch_size > 20_000:
-                continue
-            sums = summed_gradients(gradients, batch_size, replace)
-            centred = sums - gradients.sum(axis=0)
-            enumerated = centred.T @ centred / len(sums)
+            draws, weights = every_minibatch(n, batch_size, replace)
+            centred = gradients[np.array(draws)].sum(axis=1) * n / batch_size - gradients.sum(axis=0)
+            enumerated = centred.T @ (np.array(weights, float)[:, None] * centred)
             F = gradient_covariance(gradients, ddof=0 if replace else 1)
             factor = n**2 / batch_size if replace else n * (n / batch_size - 1)
             scale = np.abs(F).max() * n**2 / batch_size
@@ -47,23 +51,27 @@ def test_every_minibatch_enumerated(n):
             assert n * noise_scale(0.5, batch_size, n, replace=replace) / 0.5 == pytest.approx(factor, rel=1e-12, abs=1e-12)
 
 
+def variance_of_the_mean(gradients, batch_size, replace):
+    draws, weights = every_minibatch(len(gradients), batch_size, replace)
+    mean = sum(gradients) / len(gradients)
+    means = [sum(gradients[i] for i in draw) / batch_size for draw in draws]
+    return sum(weight * (m - mean) ** 2 for weight, m in zip(weights, means, strict=True))
+
+
 @pytest.mark.parametrize("n", [5, 6, 7, 8])
 def test_every_minibatch_enumerated_in_rational_arithmetic(n):
     gradients = [Fraction(k) for k in (3, -1, 4, 1, -5, 9, 2, -6)[:n]]
     mean = sum(gradients) / n
     squares = sum((g - mean) ** 2 for g in gradients)
     for batch_size in range(1, n + 1):
-        means = [sum(draw) / batch_size for draw in itertools.combinations(gradients, batch_size)]
-        variance = sum((m - mean) ** 2 for m in means) / len(means)
+        variance = variance_of_the_mean(gradients, batch_size, replace=False)
         assert variance == minibatch_covariance(squares / (n - 1), batch_size, n)
         assert n**2 * variance == n * (Fraction(n, batch_size) - 1) * squares / (n - 1)
         # Negative control: with divisor N the law fails, except where both sides are 0.
         assert (variance == minibatch_covariance(squares / n, batch_size, n)) == (batch_size == n)
-        if n**batch_size <= 20_000:
-            means = [sum(draw) / batch_size for draw in itertools.product(gradients, repeat=batch_size)]
-            variance = sum((m - mean) ** 2 for m in means) / len(means)
-            assert variance == minibatch_covariance(squares / n, batch_size, n, replace=True)
-            assert n**2 * variance == Fraction(n**2, batch_size) * squares / n
+        variance = variance_of_the_mean(gradients, batch_size, replace=True)
+        assert variance == minibatch_covariance(squares / n, batch_size, n, replace=True)
+        assert n**2 * variance == Fraction(n**2, batch_size) * squares / n
 
 
 def test_every_epoch_enumerated():
