@@ -66,13 +66,13 @@ class NoiseToSignal:
 
     @property
     def noise_dominates(self) -> bool:
-        """Whether the signal could not be told from 0: the batch size is unknown, and large."""
-        return not self.signal > 0
+        """Whether there is noise and the signal could not be told from 0: the batch size is unknown, and large."""
+        return self.noise > 0 and not self.signal > 0
 
     @property
     def batch_size(self) -> float:
-        """Noise over signal; infinite where noise dominates, and NaN where the noise itself came out negative."""
-        if not self.noise >= 0:
+        """Noise over signal; infinite where noise dominates; NaN where the noise came out negative, or both are 0."""
+        if not self.noise >= 0 or (self.noise == 0 and not self.signal > 0):
             return float("nan")
         return float("inf") if self.noise_dominates else self.noise / self.signal
 
@@ -83,6 +83,8 @@ class NoiseToSignal:
     def __str__(self) -> str:
         """Say what the estimate is, or why there is none."""
         again = "average over more measurements"
+        if self.noise == 0 and not self.signal > 0:
+            return f"neither noise nor signal: the gradients are all 0 (signal {self.signal:.4g})"
         if not self.noise >= 0:
             return f"noise not resolved: {self.noise:.4g} is below 0 (signal {self.signal:.4g}); {again}"
         if self.noise_dominates:

@@ -43,6 +43,16 @@ def test_wrong_laws_are_rejected(measurements):
     assert abs(z("tr Cov of two batches of an epoch", "reshuffle, B=100, N=500", 0.0)) > 10
 
 
+@pytest.mark.parametrize(
+    ("n_train", "batch_size", "learning_rate"),
+    [(20, 1, 0.05), (22, 5, 0.3), (60, 20, 0.1), (100, 10, 0.5), (100, 50, 1.2), (31, 7, 0.02)],
+)
+def test_the_law_of_reshuffling_over_settings(n_train, batch_size, learning_rate):
+    """At epoch ends within 5 standard errors of 150 replicas each, 6 settings: false-positive rate about 1e-5."""
+    task = noise_tasks.StationaryTask("reshuffle", learning_rate, batch_size, n_train, n_replicas=150)
+    assert check._measurement("", "", task.predicted(), task.run()["squares"]).holds
+
+
 def test_a_law_that_fails_is_named_and_ends_with_status_1(monkeypatch, capsys):
     task = noise_tasks.StationaryTask("reshuffle", 0.1, n_replicas=50)
     rows = [

@@ -194,6 +194,10 @@ def test_where_noise_dominates_it_says_so():
     assert str(NoiseToSignal(0.0, 1.0)) == "batch size 0 (noise 0 over signal 1)"
     assert NoiseToSignal(0.5, 0.0).batch_size == float("inf")
     assert NoiseToSignal(0.0, 1.0).noise_dominates is False
+    nothing = gradient_noise_scale(np.zeros((3, 2)))
+    assert not nothing.noise_dominates
+    assert np.isnan(nothing.batch_size)
+    assert str(nothing) == "neither noise nor signal: the gradients are all 0 (signal 0)"
 
 
 def test_curvature_noise_scale_by_enumeration():

@@ -26,7 +26,7 @@ def test_our_optimizers(factory):
 
 @pytest.mark.parametrize("model", [MLP(3, (), 3), MLP(3, (5, 4), 3, "tanh"), MLP(3, (6,), 2, "relu"), LogisticRegression(4)])
 def test_our_models(model):
-    assert len(check_gradient(model)) == 5
+    assert len(check_gradient(model)) == 6
 
 
 @pytest.mark.parametrize(("method", "n_laws"), [("reshuffle", 8), ("without_replacement", 7), ("with_replacement", 6)])
@@ -78,7 +78,8 @@ def test_wrong_noise_scales_are_rejected(mutant):
 
 def test_the_test_of_the_mutants_accepts_what_they_are_mutants_of():
     assert len(check_noise_scale(g)) == 5
-    assert len(check_noise_scale(lambda eps, B, N: eps * (N / B - 1), momentum=False, replace=False)) == 3
+    for form in (lambda eps, B, N: eps * (N / B - 1), lambda eps, B, N: eps * N / B - eps):
+        assert len(check_noise_scale(form, momentum=False, replace=False)) == 3
 
 
 # Known-wrong optimizers.
@@ -141,10 +142,11 @@ def test_wrong_sgds_are_rejected(mutant):
     assert len(check_optimizer(sgd_like(trace_form))) == 4
 
 
-def adam_like(correct=True, root_of_eps=False, decay_on_gradient=True):
+def adam_like(correct=True, root_of_eps=False, decay_on_gradient=True, global_norm=False):
     def factory(b1, b2, eps):
         def update(grad, state, rate):
-            t, u, s = state[0] + 1, b1 * state[1] + (1 - b1) * grad, b2 * state[2] + (1 - b2) * grad**2
+            squares = (grad**2).mean() if global_norm else grad**2
+            t, u, s = state[0] + 1, b1 * state[1] + (1 - b1) * grad, b2 * state[2] + (1 - b2) * squares
             u_hat, s_hat = (u / (1 - b1**t), s / (1 - b2**t)) if correct else (u, s)
             scale = np.sqrt(s_hat + eps) if root_of_eps else np.sqrt(s_hat) + eps
             mean = u_hat if decay_on_gradient else grad
@@ -161,8 +163,9 @@ def adam_like(correct=True, root_of_eps=False, decay_on_gradient=True):
         ({"correct": False}, "moments are corrected for bias"),
         ({"root_of_eps": True}, "eps stands outside the root"),
         ({"decay_on_gradient": False}, "bias-corrected weighted means"),
+        ({"global_norm": True}, "the first step is the learning rate"),
     ],
-    ids=["no bias correction", "eps inside the root", "no first moment"],
+    ids=["no bias correction", "eps inside the root", "no first moment", "one norm for all parameters"],
 )
 def test_wrong_adams_are_rejected(options, law):
     assert len(check_optimizer(adam_like())) == 4
@@ -181,6 +184,23 @@ def scaled_l2(l2, y):
 
 
 MODELS = {
+    "a loss that is the sum": (
+        SimpleNamespace(
+            loss=lambda p, X, y, l2: (len(y) - 1) * MODEL.loss(p, X, y) + MODEL.loss(p, X, y, l2),
+            gradient=lambda p, X, y, l2: (
+                len(y) * MODEL.gradient(p, X, y) + MODEL.gradient(p, X, y, l2) - MODEL.gradient(p, X, y)
+            ),
+        ),
+        "the loss is a mean: examples given twice change nothing",
+    ),
+    "the mean for every example": (
+        SimpleNamespace(
+            loss=MODEL.loss,
+            gradient=MODEL.gradient,
+            per_example_gradients=lambda p, X, y: np.tile(MODEL.gradient(p, X, y), (len(y), 1)),
+        ),
+        "each per-example gradient is the gradient of that example alone",
+    ),
     "L2 divided by the batch size": (
         SimpleNamespace(
             loss=lambda p, X, y, l2: MODEL.loss(p, X, y, scaled_l2(l2, y)),
@@ -202,7 +222,7 @@ MODELS = {
             gradient=MODEL.gradient,
             per_example_gradients=lambda p, X, y: MODEL.per_example_gradients(p, X, y) / len(y),
         ),
-        "the mean of the per-example gradients is the gradient",
+        "each per-example gradient is the gradient of that example alone",
     ),
     "Gauss-Newton for the Hessian": (
         SimpleNamespace(
@@ -287,15 +307,19 @@ def test_wrong_samplers_are_rejected(mutant):
     assert caught.value.law == law
 
 
-def test_a_permutation_drawn_once_and_repeated_is_not_independent():
-    """The same mutant, with a fresh but single permutation: only the comparison between epochs can see it."""
-    drawn = {}
+def test_an_epoch_dealt_twice_is_not_independent():
+    """Each permutation is right, but comes twice: only the comparison between epochs can see it."""
+    kept = {}
 
-    def once(n, b, rng):
-        return drawn.setdefault((n, b, id(rng)), minibatches(n, b, rng=rng))
+    def twice(n, b, rng):
+        if (n, b) in kept:
+            return kept.pop((n, b))
+        kept[n, b] = minibatches(n, b, rng=rng)
+        return kept[n, b]
 
-    with pytest.raises(LawError):
-        check_sampler(once)
+    with pytest.raises(LawError) as caught:
+        check_sampler(twice)
+    assert caught.value.law == "an epoch is independent of the one before"
 
 
 # What a failure says.

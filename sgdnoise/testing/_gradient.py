@@ -44,7 +44,7 @@ def check_gradient(model: Any, *, data: tuple[np.ndarray, np.ndarray] | None = N
     --------
     >>> from sgdnoise import MLP
     >>> len(check_gradient(MLP(3, (4,), 2, "tanh")))
-    5
+    6
     """
     from hypothesis import strategies as st
 
@@ -72,10 +72,15 @@ def check_gradient(model: Any, *, data: tuple[np.ndarray, np.ndarray] | None = N
 
         return lambda: difference(rows), difference(slice(None)), {"seed": case[0], "n_examples": case[1]}
 
-    def mean(case: int) -> Comparison:
+    def doubled(case: int) -> Comparison:
         params, _, _ = point(case)
-        expected = model.gradient(params, X, y, 0.0)
-        return lambda: model.per_example_gradients(params, X, y).mean(axis=0), expected, {"seed": case}
+        twice = np.concatenate([X, X]), np.concatenate([y, y])
+        return lambda: model.gradient(params, *twice, 0.0), model.gradient(params, X, y, 0.0), {"seed": case}
+
+    def alone(case: int) -> Comparison:
+        params, _, _ = point(case)
+        expected = np.array([model.gradient(params, X[i : i + 1], y[i : i + 1], 0.0) for i in range(len(X))])
+        return lambda: model.per_example_gradients(params, X, y), expected, {"seed": case}
 
     def curvature(case: tuple[int, float]) -> Comparison:
         params, v, _ = point(case[0])
@@ -91,10 +96,11 @@ def check_gradient(model: Any, *, data: tuple[np.ndarray, np.ndarray] | None = N
     seeds, l2 = st.integers(0, 1000), st.sampled_from([0.0, 0.5])
     laws: list[Law] = [
         ("the gradient is the derivative of the loss", st.tuples(seeds, l2), slope),
+        ("the loss is a mean: examples given twice change nothing", seeds, doubled),
         ("the L2 term does not depend on the batch size", st.tuples(seeds, st.integers(1, len(X) - 1)), l2_alone),
     ]
     if hasattr(model, "per_example_gradients"):
-        laws.append(("the mean of the per-example gradients is the gradient", seeds, mean))
+        laws.append(("each per-example gradient is the gradient of that example alone", seeds, alone))
     if hasattr(model, "hessian_vector_product"):
         laws.append(("the Hessian-vector product is the derivative of the gradient", st.tuples(seeds, l2), curvature))
         laws.append(("the Hessian is symmetric", seeds, symmetry))

@@ -15,11 +15,14 @@ from ._strategies import gradient_sequences, learning_rates, momenta
 
 
 def _path(optimizer: Optimizer, sequence: Sequence[tuple[Any, Any]]) -> list[float]:
-    """Positions of one parameter, from 0, after each (gradient, learning rate)."""
-    params = np.zeros(1)
+    """Positions of one parameter, from 0, after each (gradient, learning rate).
+
+    A second parameter is beside it, with a gradient of its own that must not be felt.
+    """
+    params = np.zeros(2)
     state, path = optimizer.init(params), []
     for gradient, learning_rate in sequence:
-        step, state = optimizer.update(np.array([float(gradient)]), state, float(learning_rate))
+        step, state = optimizer.update(np.array([float(gradient), 3.0]), state, float(learning_rate))
         params = params + np.asarray(step)
         path.append(float(params[0]))
     return path
