@@ -81,7 +81,7 @@ class Samples:
         -----
         sum eps f(theta) / sum eps over the records after more than `discard` updates.
 
-        Convention: thinned by record_every, each record stands for the updates since the last one.
+        Convention: thinned by record_every, a record has the weight of the update it was made at, the last of its stretch.
 
         References
         ----------

@@ -2,7 +2,7 @@
 
 Walkers start spread over the minima of a landscape U, and come to the same last temperature in one of four ways. Held hot they
 never settle (this one alone keeps the first temperature), held cold they stay in the minimum next to where they began; lowered
-in steps or, better, slowly, they find the low ones.
+in steps or slowly, they find the low ones.
 
 SGD does the same. The cost of example i is c_i(x) = U(x)/N + a_i x with a_i = +s for one half of the examples and -s for the
 other, so that the summed cost is U, F = s^2 N/(N - 1) everywhere, and k_B T = g F/2 exactly, g = eps (N/B - 1). A minibatch
