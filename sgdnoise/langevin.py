@@ -396,8 +396,8 @@ def sgd_sde(
 
     Convention: C is the SUM and F is the covariance of single per-example gradients, of divisor N - 1 where g is that of
     sampling without replacement. A step then has the mean and the covariance of an update of plain SGD exactly, because
-    g eps/N = eps^2 (1/B - 1/N): the covariance at rest on a quadratic with constant F is SGD's own, and only the shape of the noise,
-    Gaussian here, differs. The equation is Ito's.
+    g eps/N = eps^2 (1/B - 1/N): the covariance at rest on a quadratic with constant F is SGD's own, and only the shape of the
+    noise, Gaussian here, differs. The equation is Ito's.
 
     References
     ----------

@@ -133,7 +133,7 @@ class StationaryTask:
 
     @property
     def _n_epochs(self) -> int:
-        """Epochs to forget in, 20 or more: 7 relaxation times (twice as long ones with momentum, for which the 20 are there)."""
+        """Epochs to forget in: 7 relaxation times, and 20 epochs or more, since momentum may take twice as long."""
         rate = self.learning_rate / (1 - self.momentum)
         return max(20, int(np.ceil(7 / min(rate, 1 - self.momentum) / (self.n_train // self.batch_size))))
 
