@@ -30,7 +30,7 @@ from ..energies import Rugged
 from ..langevin import overdamped
 from ..noise import batch_size_for, learning_rate_for, noise_scale
 from ..optimizers import sgd
-from .style import figure_style
+from .style import figure_style, standard_error
 from .tasks import Arrays, Compute, Scale
 from .verdicts import Verdict
 
@@ -200,7 +200,7 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
             "n_epochs": float(result["n_epochs"]),
             "time": result["time"].tolist(),
             "mean": result["energy"].mean(axis=1).tolist(),
-            "error": (result["energy"].std(axis=1, ddof=1) / np.sqrt(n_walkers)).tolist(),
+            "error": standard_error(result["energy"].T).tolist(),
         }
         for task, result in zip([*tasks, *others], results, strict=True)
     ]

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..noise import learning_rate_for, noise_scale, temperature
 from .rest_tasks import N_TRAIN, LangevinRestTask, RestTask, minimum
-from .style import figure_style
+from .style import figure_style, standard_error
 from .tasks import Arrays, Compute, Scale
 from .verdicts import Verdict
 
@@ -94,7 +94,7 @@ def _points(panel: str, x: float, task: RestTask | LangevinRestTask, result: Arr
         "predicted": predicted,
         "continuous": continuous,  # the law of the rule eps N/B in continuous time; of Langevin dynamics, the law itself
         "measured": squares.mean(axis=0),
-        "error": squares.std(axis=0, ddof=1) / np.sqrt(len(squares)),
+        "error": standard_error(squares),
     }
     return [
         {"panel": panel, "x": float(x), **setting, **{name: float(values[i]) for name, values in columns.items()}}
