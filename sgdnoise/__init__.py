@@ -7,6 +7,7 @@
 `models`          logistic regression and multilayer perceptron on one flat parameter vector
 `optimizers`      SGD with momentum or Nesterov's, and Adam, as pairs of functions
 `training`        the training loop
+`fast`            the same loop, quick: many replicas at once, in place
 `gradient_noise`  measured noise: covariances, tr(S)/|G|^2, the largest curvature
 `stationary`      exact stationary laws of SGD and of Langevin dynamics on a quadratic loss
 `langevin`        Langevin dynamics: overdamped, underdamped, the equation of SGD, SGLD
@@ -83,6 +84,7 @@ _PUBLIC = {
     "sampling": ("minibatches",),
     "schedules": ("Schedule", "Stage", "grow_batch", "scale_up", "step_decay"),
     "training": ("DivergenceError", "History", "train"),
+    "fast": (),
     "stationary": (),
     "langevin": (),
     "boltzmann": (),

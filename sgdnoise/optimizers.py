@@ -31,6 +31,21 @@ import numpy as np
 from . import _checks as check
 
 
+class SgdRule(NamedTuple):
+    """The numbers that `sgd` was called with."""
+
+    momentum: float
+    nesterov: bool
+
+
+class AdamRule(NamedTuple):
+    """The numbers that `adam` was called with."""
+
+    b1: float
+    b2: float
+    eps: float
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """A pair of pure functions that turn gradients into steps.
@@ -41,6 +56,9 @@ class Optimizer:
         ``init(params) -> state``.
     update : callable
         ``update(gradient, state, learning_rate) -> (step, state)``; the new parameters are ``params + step``.
+    rule : SgdRule, AdamRule or None, default None
+        What `update` computes, for those who compute it in another way (`fast` does it in place). None for an optimizer of
+        your own: then `update` itself is called.
 
     Raises
     ------
@@ -58,6 +76,7 @@ class Optimizer:
 
     init: Callable[[np.ndarray], Any]
     update: Callable[[np.ndarray, Any, float], tuple[np.ndarray, Any]]
+    rule: SgdRule | AdamRule | None = None
 
     def __post_init__(self) -> None:
         """Check that both can be called."""
@@ -150,7 +169,8 @@ def sgd(momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     [-0.025]
     """
     momentum = float(check.number("momentum", momentum, at_least=0, below=1))
-    return Optimizer(_sgd_init, partial(_sgd_update, momentum=momentum, nesterov=check.flag("nesterov", nesterov)))
+    rule = SgdRule(momentum, check.flag("nesterov", nesterov))
+    return Optimizer(_sgd_init, partial(_sgd_update, **rule._asdict()), rule)
 
 
 def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
@@ -195,4 +215,5 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     b1 = float(check.number("b1", b1, at_least=0, below=1))
     b2 = float(check.number("b2", b2, at_least=0, below=1))
     eps = float(check.number("eps", eps, at_least=0))
-    return Optimizer(_adam_init, partial(_adam_update, b1=b1, b2=b2, eps=eps))
+    rule = AdamRule(b1, b2, eps)
+    return Optimizer(_adam_init, partial(_adam_update, **rule._asdict()), rule)

@@ -64,6 +64,10 @@ class History:
         The parameters at the end; if training diverged, those that gave the loss it stopped at.
     diverged : bool
         Whether training was cut short because it diverged.
+
+    Notes
+    -----
+    From `fast.train` the losses, the accuracies, the parameters and `diverged` have a leading axis of replicas.
     """
 
     epoch: np.ndarray
@@ -75,7 +79,34 @@ class History:
     test_loss: np.ndarray
     test_accuracy: np.ndarray
     params: np.ndarray
-    diverged: bool = False
+    diverged: bool | np.ndarray = False
+
+    def replica(self, i: int) -> History:
+        """Return the history of one replica out of those of `fast.train`, as `train` would return it.
+
+        Parameters
+        ----------
+        i : int
+            Which one, counted from 0.
+
+        Returns
+        -------
+        History
+            Up to the epoch in which this replica stopped, if it diverged.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If this is not a history of replicas, or has none of that number.
+        """
+        if not isinstance(self.diverged, np.ndarray):
+            raise TypeError("replica(i) is for histories of several replicas, got the history of one")
+        i = check.integer("i", i, 0, ("n_replicas - 1", len(self.diverged) - 1))
+        n = np.count_nonzero(~np.isnan(self.train_accuracy[i]))  # accuracies are fractions, and NaN only after the end
+        shared = (self.epoch, self.n_updates, self.learning_rate, self.batch_size)
+        metrics = (self.train_loss, self.train_accuracy, self.test_loss, self.test_accuracy)
+        columns = [column[:n] for column in shared] + [metric[i, :n] for metric in metrics]
+        return History(*columns, self.params[i], bool(self.diverged[i]))  # type: ignore[call-arg]
 
 
 class DivergenceError(ArithmeticError):
@@ -184,19 +215,8 @@ def train(
     >>> history.n_updates, history.learning_rate
     (array([30, 60, 90]), array([0.5, 0.5, 0.1]))
     """
-    check.attributes(
-        "data", data, ("X_train", "y_train", "X_test", "y_test"), hint="a Dataset, for instance from load_fashion()"
-    )
+    l2 = check_arguments(data, schedule, optimizer, l2, sampling, callback, on_divergence)
     X, y = data.X_train, data.y_train
-    check.attributes("optimizer", optimizer, ("init", "update"), hint="call sgd() or adam() to get one")
-    check.attributes("schedule", schedule, ("stages", "n_updates"), hint="a Schedule, for instance from step_decay()")
-    if callback is not None:
-        check.function("callback", callback)
-    l2 = check.number("l2", l2, at_least=0)
-    check.choice("sampling", sampling, METHODS)
-    check.choice("on_divergence", on_divergence, ("raise", "stop", "ignore"))
-    schedule.n_updates(len(X))  # refuses a batch that is larger than the data, before any work is done
-
     rng = check.generator(rng)
     params = model.init(rng, X.dtype) if params is None else check.float_array("params", params, ("n_params",))
     state = optimizer.init(params)
@@ -205,7 +225,7 @@ def train(
 
     def history(diverged: bool = False) -> History:
         columns: Any = zip(*rows, strict=True) if rows else [()] * 8
-        return History(*map(np.array, columns), params, diverged)  # type: ignore[call-arg, arg-type]
+        return History(*map(np.array, columns), params, diverged)  # type: ignore[call-arg]
 
     def check_loss(loss: float) -> None:
         if on_divergence != "ignore" and not (np.isfinite(loss) and loss <= limit):
@@ -235,3 +255,19 @@ def train(
             return error.history
         raise
     return history()
+
+
+def check_arguments(
+    data: object, schedule: Any, optimizer: object, l2: object, sampling: object, callback: object, on_divergence: object
+) -> float:
+    """Refuse what neither this loop nor the fast one can work with, before any work is done; return `l2`."""
+    attributes = ("X_train", "y_train", "X_test", "y_test")
+    X = check.attributes("data", data, attributes, hint="a Dataset, for instance from load_fashion()").X_train
+    check.attributes("optimizer", optimizer, ("init", "update"), hint="call sgd() or adam() to get one")
+    check.attributes("schedule", schedule, ("stages", "n_updates"), hint="a Schedule, for instance from step_decay()")
+    if callback is not None:
+        check.function("callback", callback)
+    check.choice("sampling", sampling, METHODS)
+    check.choice("on_divergence", on_divergence, ("raise", "stop", "ignore"))
+    schedule.n_updates(len(X))  # refuses a batch that is larger than the data
+    return float(check.number("l2", l2, at_least=0))

@@ -1,0 +1,182 @@
+"""Optimizers that update in place, in few passes over memory; `fast` has `in_place` as a public name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.linalg.blas import get_blas_funcs
+
+from . import _checks as check
+from .optimizers import AdamRule, Optimizer, SgdRule
+
+BLOCK = 1 << 15
+"""Parameters that are updated at a time, so that all arrays' blocks stay in the cache from the first pass to the last."""
+
+
+class InPlace:
+    """An optimizer at work on one array of parameters, which it changes; made by `in_place`.
+
+    Parameters
+    ----------
+    params : ndarray
+        The parameters, contiguous.
+    step : callable
+        ``step(learning_rate, n_updates, gradient, params, *slots)`` changes one-dimensional blocks in place.
+    n_slots : int
+        Arrays of the parameters' shape that hold the optimizer's state.
+    trades : bool
+        Whether `step` leaves the new state of the first slot in the place of the gradient, so that the two arrays are traded.
+    """
+
+    def __init__(self, params: np.ndarray, step: Callable[..., object], n_slots: int, trades: bool = False) -> None:
+        self._params, self._step, self._trades = params, step, trades
+        self._slots = [np.zeros_like(params) for _ in range(n_slots)]
+        self._n_updates = 0
+
+    def __call__(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
+        """Update the parameters.
+
+        Parameters
+        ----------
+        gradient : ndarray
+            Of the shape and dtype of the parameters, contiguous. Its contents are lost.
+        learning_rate : float
+            Multiplies the step.
+
+        Returns
+        -------
+        ndarray
+            Where to put the next gradient: `gradient`, or the array for which the optimizer has kept it.
+        """
+        self._n_updates += 1
+        arrays = [array.reshape(-1) for array in (gradient, self._params, *self._slots)]
+        n = len(arrays[0])
+        length = n if n <= 2 * BLOCK else BLOCK
+        for start in range(0, n, length):
+            self._step(learning_rate, self._n_updates, *(array[start : start + length] for array in arrays))
+        if self._trades:
+            self._slots[0], gradient = gradient, self._slots[0]
+        return gradient
+
+    def save(self) -> Any:
+        """Copy the state, without the parameters."""
+        return self._n_updates, [slot.copy() for slot in self._slots]
+
+    def load(self, saved: Any) -> None:
+        """Go back to what was saved."""
+        self._n_updates, slots = saved
+        for slot, values in zip(self._slots, slots, strict=True):
+            slot[:] = values
+
+
+def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
+    """Return an optimizer that changes `params`, block by block, and allocates nothing.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        From `sgd` or `adam`.
+    params : ndarray
+        Float32 or float64, C-contiguous, of any shape. Every update changes it.
+
+    Returns
+    -------
+    InPlace
+        ``gradient = update(gradient, learning_rate)`` does one update and returns where to put the next gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind, or `params` is not contiguous.
+
+    Notes
+    -----
+    The same steps as ``optimizer.update``, up to rounding, in fewer passes over memory::
+
+        a <- gradient + m a,  w <- w - learning_rate a                                    (gradient and a trade places)
+        w <- w - learning_rate ((1 + m) a_new - m a_old)                                  (Nesterov: gradient + m a_new)
+        U <- b1 U + gradient,  S <- b2 S + gradient^2                                     (Adam, without 1 - b1 and 1 - b2)
+        w <- w - learning_rate c/r U/(sqrt(S) + eps/r),  c = (1 - b1)/(1 - b1^t),  r^2 = (1 - b2)/(1 - b2^t)
+
+    A block of every array involved stays in the cache from the first pass to the last.
+
+    Examples
+    --------
+    >>> from sgdnoise import sgd
+    >>> params, gradient = np.array([1.0, 2.0]), np.array([1.0, 1.0])
+    >>> update = in_place(sgd(momentum=0.5), params)
+    >>> gradient = update(gradient, 0.1)
+    >>> gradient[:] = 0
+    >>> gradient = update(gradient, 0.1)
+    >>> params
+    array([0.85, 1.85])
+    """
+    check.attributes("optimizer", optimizer, ("init", "update"), hint="call sgd() or adam() to get one")
+    if not isinstance(params, np.ndarray) or params.dtype not in (np.float32, np.float64):
+        raise TypeError(f"params must be a float32 or float64 array, got {type(params).__name__}")
+    if not params.flags.c_contiguous:
+        raise ValueError("params must be C-contiguous, got a view that is not; updates would miss it")
+    rule = getattr(optimizer, "rule", None)
+    axpy = get_blas_funcs("axpy", dtype=params.dtype)
+    if isinstance(rule, AdamRule):
+        return InPlace(params, partial(_adam_step, rule), 2)
+    if not isinstance(rule, SgdRule):
+        raise TypeError(f"optimizer must be one that sgd() or adam() made, got {optimizer!r}")
+    if rule.momentum == 0:
+        return InPlace(params, lambda learning_rate, t, g, w: axpy(g, w, a=-learning_rate), 0)
+    return InPlace(params, partial(_nesterov_step if rule.nesterov else _momentum_step, rule.momentum, axpy), 1, trades=True)
+
+
+def _momentum_step(m: float, axpy: Any, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, a: np.ndarray) -> None:
+    axpy(a, g, a=m)
+    axpy(g, w, a=-learning_rate)
+
+
+def _nesterov_step(m: float, axpy: Any, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, a: np.ndarray) -> None:
+    axpy(a, g, a=m)
+    axpy(g, w, a=-learning_rate * (1 + m))
+    axpy(a, w, a=learning_rate * m)
+
+
+def _adam_step(
+    rule: AdamRule, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, u: np.ndarray, s: np.ndarray
+) -> None:
+    b1, b2, eps = rule
+    np.multiply(u, b1, out=u)
+    np.add(u, g, out=u)
+    np.multiply(g, g, out=g)
+    np.multiply(s, b2, out=s)
+    np.add(s, g, out=s)
+    np.sqrt(s, out=g)
+    r = math.sqrt((1 - b2) / (1 - b2**t))
+    if eps:
+        np.add(g, eps / r, out=g)
+        np.divide(u, g, out=g)
+    else:  # a parameter whose gradients were all 0 has 0/0, and stays where it is
+        np.divide(u, g, out=g, where=g != 0)
+    np.multiply(g, learning_rate * (1 - b1) / (1 - b1**t) / r, out=g)
+    np.subtract(w, g, out=w)
+
+
+class OneByOne:
+    """An optimizer of the user's own, called for one replica after another."""
+
+    def __init__(self, optimizer: Optimizer, params: np.ndarray) -> None:
+        self.params, self.optimizer = params, optimizer
+        self.states = [optimizer.init(row) for row in params]
+
+    def __call__(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
+        for i, row in enumerate(self.params):
+            step, self.states[i] = self.optimizer.update(gradient[i].copy(), self.states[i], learning_rate)
+            row += step
+        return gradient
+
+    def save(self) -> Any:
+        return list(self.states)  # states are never changed in place
+
+    def load(self, saved: Any) -> None:
+        self.states = list(saved)

@@ -1,0 +1,164 @@
+"""A stack of replicas of a model: forward and backward pass for all of them at once, in buffers made once.
+
+The equations are those of `models`, with a leading axis of replicas; biases are the last row of a layer's weights.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.linalg.blas import get_blas_funcs
+
+from ._in_place import OneByOne, in_place
+from .optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from .models import MLP
+
+
+def swap(matrices: np.ndarray) -> np.ndarray:
+    """Transpose each matrix of a stack."""
+    return matrices.swapaxes(-1, -2)
+
+
+def layers_of(model: MLP, params: np.ndarray) -> list[np.ndarray]:
+    """View parameters of shape (n_replicas, n_params) as one matrix [W; b] a layer, of shape (n_replicas, n_in + 1, n_out)."""
+    layers, start = [], 0
+    for n_in, n_out in model.layer_shapes:
+        stop = start + (n_in + 1) * n_out
+        layers.append(params[:, start:stop].reshape(len(params), n_in + 1, n_out))
+        start = stop
+    return layers
+
+
+class Buffers:
+    """Room for the minibatches of a few updates and for one pass over a minibatch, made once for a batch size."""
+
+    def __init__(self, model: MLP, key: tuple[int, int, int], dtype: Any) -> None:
+        self.key = key
+        n_updates, n_replicas, n_rows = key
+        sizes = [n_out for _, n_out in model.layer_shapes[:-1]]
+        self.tanh = model.activation == "tanh"
+        self.inputs = np.empty((n_updates, n_replicas, n_rows, model.n_features + 1), dtype)
+        # Hidden layers end in a column of ones, for the biases of the next. Passes run over that column, too: whole arrays are
+        # quicker than views that leave out a column, and relu keeps a 1.
+        self.hidden = [np.ones((n_replicas, n_rows, n + 1), dtype) for n in sizes]
+        self.deltas = [np.empty_like(h) for h in self.hidden]
+        self.slopes = [np.empty_like(h, dtype if self.tanh else bool) for h in self.hidden]
+        self.zeros = [np.zeros_like(h) for h in self.hidden]  # NumPy's maximum of two arrays is three times as quick as with 0
+        self.units = [h[:, :, :-1] for h in self.hidden]
+        self.unit_deltas = [delta[:, :, :-1] for delta in self.deltas]
+        self.hidden_t = [swap(h) for h in self.hidden]
+        # Classes by (replicas and examples): softmax is along the first axis, and each replica's logits are still a matrix.
+        logits = np.empty((model.n_classes, n_replicas, n_rows), dtype)
+        self.logits = logits.swapaxes(0, 1)
+        self.logits_t = swap(self.logits)
+        self.p, self.flat = logits.reshape(model.n_classes, -1), logits.reshape(-1)
+        self.top = np.empty(n_replicas * n_rows, dtype)
+        self.labels = np.empty((n_updates, n_replicas * n_rows), np.intp)
+        self.offsets = np.arange(n_replicas * n_rows).reshape(n_replicas, n_rows)
+        self.picked = np.empty(self.labels.shape, dtype)
+        self.sums = np.empty(self.labels.shape, dtype)
+
+    def fill(self, X: np.ndarray, y: np.ndarray, index: np.ndarray) -> None:
+        """Gather the rows of `index`, of shape (n_updates, n_replicas, n_rows), and where their classes stand in `flat`."""
+        n = len(index)
+        X.take(index, axis=0, out=self.inputs[:n], mode="clip")  # clip: with "raise" NumPy would buffer the output
+        labels = self.labels[:n].reshape(index.shape)
+        y.take(index, out=labels, mode="clip")
+        np.multiply(labels, self.offsets.size, out=labels)
+        np.add(labels, self.offsets, out=labels)
+
+    def losses(self, n_updates: int) -> np.ndarray:
+        """Cross-entropy of the last `n_updates` passes, summed over the rows, of shape (n_updates, n_replicas)."""
+        values = np.log(self.sums[:n_updates]) - self.picked[:n_updates]
+        summed: np.ndarray = values.reshape(n_updates, *self.offsets.shape).sum(axis=2, dtype=float)
+        return summed
+
+
+class Stack:
+    """A stack of replicas: views of their parameters, their gradient, and the optimizer at work on them."""
+
+    def __init__(self, model: MLP, params: np.ndarray, optimizer: Optimizer, l2: float) -> None:
+        self.params, self.l2 = params, l2
+        self.flat = params.reshape(-1)
+        self.layers = layers_of(model, params)
+        self.layers_t = [swap(layer) for layer in self.layers]
+        position = np.arange(params.size).reshape(params.shape)
+        self.biases = np.concatenate([layer[:, -1].ravel() for layer in layers_of(model, position)])
+        self.gradient = np.empty_like(params)
+        self.part = np.empty_like(params)
+        self.views = {id(array): layers_of(model, array) for array in (self.gradient, self.part)}
+        self.model = model
+        self.axpy = get_blas_funcs("axpy", dtype=params.dtype)
+        own = getattr(optimizer, "rule", None) is None
+        self.optimizer: Any = OneByOne(optimizer, params) if own else in_place(optimizer, params)
+
+    def add_gradient(self, buffers: Buffers, i: int, weight: np.floating, *, fresh: bool) -> None:
+        """Backpropagate the i-th minibatch in the buffers, each row with `weight`, into the gradient."""
+        if fresh:
+            self._backpropagate(buffers, i, weight, self._view(self.gradient))
+        else:
+            self._backpropagate(buffers, i, weight, self._view(self.part))
+            np.add(self.gradient, self.part, out=self.gradient)
+
+    def _view(self, gradient: np.ndarray) -> list[np.ndarray]:
+        """Return the gradient as matrices; optimizers may trade one array for another, and there are two or three in all."""
+        views = self.views.get(id(gradient))
+        if views is None:
+            views = self.views[id(gradient)] = layers_of(self.model, gradient)
+        return views
+
+    def _backpropagate(self, b: Buffers, i: int, weight: np.floating, gradient: list[np.ndarray]) -> None:
+        p, top, sums, labels, layers_t = b.p, b.top, b.sums[i], b.labels[i], self.layers_t
+        h = b.inputs[i]
+        h_t = inputs_t = swap(h)
+        for layer, units, z, z_t, zeros in zip(self.layers, b.units, b.hidden, b.hidden_t, b.zeros, strict=False):
+            np.matmul(h, layer, units)
+            if b.tanh:
+                np.tanh(units, units)
+            else:
+                np.maximum(z, zeros, out=z)
+            h, h_t = z, z_t
+        np.matmul(layers_t[-1], h_t, b.logits)
+        # loss = log(sum exp(z - max z)) - (z_y - max z)
+        np.maximum.reduce(p, axis=0, out=top)
+        np.subtract(p, top, p)
+        b.flat.take(labels, None, b.picked[i], "clip")
+        np.exp(p, p)
+        np.add.reduce(p, axis=0, out=sums)
+        # d_L = weight (softmax - onehot(y))
+        np.divide(weight, sums, top)
+        np.multiply(p, top, p)
+        b.flat[labels] -= weight
+        np.matmul(h_t, b.logits_t, gradient[-1])
+        above = b.logits_t
+        for n in range(len(b.hidden) - 1, -1, -1):
+            h, delta, slope = b.hidden[n], b.deltas[n], b.slopes[n]
+            np.matmul(above, layers_t[n + 1], delta)
+            if b.tanh:
+                np.multiply(h, h, slope)
+                np.subtract(1, slope, slope)
+            else:
+                np.greater(h, b.zeros[n], slope)
+            np.multiply(delta, slope, delta)
+            above = b.unit_deltas[n]
+            np.matmul(b.hidden_t[n - 1] if n else inputs_t, above, gradient[n])
+
+    def update(self, learning_rate: float) -> None:
+        """Add the gradient of the L2 term, and hand the sum to the optimizer."""
+        if self.l2:
+            gradient = self.gradient.reshape(-1)
+            self.axpy(self.flat, gradient, a=self.l2)
+            gradient[self.biases] -= self.l2 * self.flat[self.biases]
+        self.gradient = self.optimizer(self.gradient, learning_rate)
+
+    def save(self) -> Any:
+        """Copy parameters and optimizer state."""
+        return self.params.copy(), self.optimizer.save()
+
+    def load(self, saved: Any) -> None:
+        """Go back to what was saved."""
+        self.params[:], state = saved
+        self.optimizer.load(state)

@@ -1,0 +1,400 @@
+"""The training loop made quick: many replicas at once, in place, with nothing allocated per update.
+
+`train` computes what `training.train` computes, for several random generators at once: replica i equals
+``training.train(..., rng=rngs[i])`` up to rounding, whatever is beside it, since each replica draws its own minibatches. The
+reference is for reading and this is for running; the two share no line of the computation, and tests hold one to the other.
+
+Where the time goes, and what is done about it:
+
+- Most of it goes into products of matrices. The biases of a layer lie behind its weights in the parameter vector, so that
+  ``[W; b]`` is one matrix; the inputs have a column of ones, and biases and their gradients cost no pass of their own.
+- Softmax runs on transposed logits, classes by examples, along the long axis.
+- A minibatch is gathered, and everything else computed, in buffers made once per batch size. Batches of many rows go through in
+  parts, so that the buffers stay small and in the cache.
+- Replicas are stacked on a leading axis while that pays: one call from Python then serves a whole stack of small models.
+- Optimizers update in place, by BLAS, over blocks that stay in the cache (`in_place`).
+- Losses of minibatches are looked at after every 64 updates. Where one shows divergence, the run goes back to the start of
+  those 64 and forward again to the very update, so that what is reported is what the reference reports.
+
+`benchmarks/README.md` has the measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _checks as check
+from ._in_place import InPlace, in_place
+from ._stack import Buffers, Stack, layers_of, swap
+from .optimizers import Optimizer
+from .sampling import minibatches
+from .training import DIVERGED, DivergenceError, History, check_arguments
+
+if TYPE_CHECKING:
+    from .datasets import Dataset
+    from .models import MLP
+    from .schedules import Schedule
+
+__all__ = ["InPlace", "Trainer", "in_place", "train"]
+
+_STACK_BYTES = 1 << 21  # parameters, gradient and optimizer state of a stack of replicas: about what stays in the cache
+_ROWS = 1024  # examples that are gathered at a time, and that go through a stack in one pass
+_SEGMENT = 64  # updates between two looks at the losses
+
+
+def train(
+    model: MLP,
+    data: Dataset,
+    schedule: Schedule,
+    optimizer: Optimizer,
+    *,
+    rngs: Sequence[np.random.Generator | int | None],
+    l2: float = 0.0,
+    sampling: str = "reshuffle",
+    params: np.ndarray | None = None,
+    callback: Callable[[History], object] | None = None,
+    on_divergence: str = "raise",
+) -> History:
+    """Train replicas of a model by minibatch gradients, one for each random generator.
+
+    Parameters
+    ----------
+    model : MLP
+        Or `LogisticRegression`. For other models use `training.train`.
+    data : Dataset
+        Training and test examples. Parameters take the dtype of ``data.X_train``.
+    schedule : Schedule
+        Epochs, learning rates and batch sizes.
+    optimizer : Optimizer
+        From `sgd` or `adam`; one of your own is called replica by replica.
+    rngs : sequence of numpy.random.Generator, int or None, keyword-only
+        One for each replica: source of its initial parameters, then of its minibatches. No generator may stand there twice.
+    l2 : float, default 0
+        Coefficient of ``|weights|^2 / 2`` in the loss, at least 0.
+    sampling : {"reshuffle", "without_replacement", "with_replacement"}, default "reshuffle"
+        How minibatches are drawn; see `minibatches`.
+    params : ndarray of shape (n_params,) or (n_replicas, n_params), optional
+        Where to start, all alike or each for itself; drawn by ``model.init`` if not given. Not changed.
+    callback : callable, optional
+        Called with the `History` so far after each epoch.
+    on_divergence : {"raise", "stop", "ignore"}, default "raise"
+        What to do when the loss of a replica is not finite or more than 100 times the larger of 1 and its first minibatch's:
+        raise `DivergenceError`, stop this replica and go on with the others, or go on.
+
+    Returns
+    -------
+    History
+        Losses and accuracies of shape (n_replicas, n_epochs), NaN after a replica has stopped; parameters of shape (n_replicas,
+        n_params); `diverged` of shape (n_replicas,). The epochs, updates, learning rates and batch sizes are those of all
+        replicas, of shape (n_epochs,). ``history.replica(i)`` is what ``training.train(..., rng=rngs[i])`` returns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range, or a batch size exceeds the number of training examples.
+    DivergenceError
+        If a replica diverges and `on_divergence` is "raise", for the first that does. It is the reference's error for that
+        replica, and a note says which one it is.
+
+    Notes
+    -----
+    Convention: as in `training.train`: gradients are of the MEAN loss; an epoch's last, smaller batch is dropped.
+
+    Sums are added up in another order than in the reference, so that results agree up to rounding: 1e-10 relative in float64
+    over hundreds of updates, 1e-4 or so in float32.
+
+    Memory beyond data and parameters: a copy of the training inputs, the indices of an epoch, and buffers that depend on the
+    model and the batch size, but not on the number of updates.
+
+    Examples
+    --------
+    >>> from sgdnoise import LogisticRegression, make_blobs, sgd, step_decay
+    >>> data = make_blobs(n_train=600, n_test=200, rng=0)
+    >>> schedule = step_decay(0.5, 20, milestones=(2,), n_epochs=3, factor=5)
+    >>> history = train(LogisticRegression(2, 3), data, schedule, sgd(), rngs=range(4))
+    >>> history.n_updates, history.test_accuracy.shape
+    (array([30, 60, 90]), (4, 3))
+    """
+    l2 = check_arguments(data, schedule, optimizer, l2, sampling, callback, on_divergence)
+    generators = _generators(rngs)
+    params = _start(model, params, generators, data.X_train.dtype)
+    trainer = Trainer(model, data.X_train, data.y_train, optimizer, params, l2=l2)
+    n_replicas, n_train = len(generators), len(data.X_train)
+    limits = np.full(n_replicas, np.inf)
+    stopped: dict[int, np.ndarray] = {}
+    columns: list[tuple[float, ...]] = []
+    metrics: list[np.ndarray] = []
+
+    def history() -> History:
+        shared = [np.array(column) for column in zip(*columns, strict=True)] if columns else [np.array([])] * 4
+        values = np.array(metrics).transpose(1, 2, 0) if metrics else np.empty((4, n_replicas, 0))
+        final = trainer.params.copy()
+        for i, last in stopped.items():
+            final[i] = last
+        return History(*shared, *values, final, np.array([i in stopped for i in range(n_replicas)]))  # type: ignore[call-arg]
+
+    def stop(losses: np.ndarray, update: int, at: np.ndarray) -> None:
+        for replica in np.flatnonzero(diverged(losses)):
+            stopped[int(replica)] = at[replica].copy()
+            if on_divergence == "raise":
+                epoch, settings = len(columns) + 1, (stage.learning_rate, stage.batch_size)
+                error = DivergenceError(epoch, update, *settings, float(losses[replica]), history().replica(int(replica)))
+                error.add_note(f"replica {replica} of {n_replicas}, counted from 0")
+                raise error
+
+    def diverged(losses: np.ndarray) -> np.ndarray:
+        checked = [on_divergence != "ignore" and replica not in stopped for replica in range(n_replicas)]
+        return np.array(checked) & ~(losses <= limits)
+
+    n_updates = 0
+    for stage in schedule:
+        for _ in range(stage.n_epochs):
+            batches = np.stack(
+                [minibatches(n_train, stage.batch_size, method=sampling, rng=generator) for generator in generators]
+            )
+            for start in range(0, batches.shape[1], _SEGMENT):
+                segment = batches[:, start : start + _SEGMENT]
+                before, penalty = trainer.save(), trainer.penalty()
+                losses = trainer.run(segment, stage.learning_rate)
+                if n_updates == 0:
+                    limits = DIVERGED * np.fmax(1.0, losses[:, 0] + penalty)
+                # The L2 term is looked at where a segment begins and ends; half of the limit leaves room for what lies between.
+                if diverged(2 * (losses.max(axis=1) + np.maximum(penalty, trainer.penalty()))).any():
+                    trainer.load(before)
+                    for i in range(segment.shape[1]):
+                        at, penalty = trainer.params.copy(), trainer.penalty()
+                        losses = trainer.run(segment[:, i : i + 1], stage.learning_rate)[:, 0]
+                        stop(losses + penalty, n_updates + i, at)
+                n_updates += segment.shape[1]
+            on_train = trainer.evaluate(data.X_train, data.y_train)
+            on_test = trainer.evaluate(data.X_test, data.y_test)
+            stop(on_train[0], n_updates, trainer.params)
+            if len(stopped) == n_replicas:
+                return history()
+            values = np.array([*on_train, *on_test])
+            values[:, list(stopped)] = np.nan
+            columns.append((len(columns) + 1, n_updates, stage.learning_rate, stage.batch_size))
+            metrics.append(values)
+            if callback is not None:
+                callback(history())
+    return history()
+
+
+def _generators(rngs: Sequence[np.random.Generator | int | None]) -> list[np.random.Generator]:
+    """Return one generator for each replica."""
+    if isinstance(rngs, (str, np.random.Generator)) or not isinstance(rngs, (Sequence, np.ndarray)) or not len(rngs):
+        raise TypeError(f"rngs must be a sequence of seeds or generators, one for each replica, got {rngs!r}")
+    generators = [check.generator(rng) for rng in rngs]
+    if len({id(generator) for generator in generators}) < len(generators):
+        raise ValueError("rngs must be different generators, got one of them twice; replicas would share its numbers")
+    return generators
+
+
+def _start(model: MLP, params: np.ndarray | None, generators: list[np.random.Generator], dtype: Any) -> np.ndarray:
+    """Return initial parameters, one row for each replica."""
+    hint = "an MLP or LogisticRegression; for other models use sgdnoise.train"
+    check.attributes("model", model, ("layer_shapes", "activation", "n_params", "init", "unpack"), hint=hint)
+    if params is None:
+        return np.stack([model.init(generator, dtype) for generator in generators])
+    if getattr(params, "ndim", 1) == 1:
+        params = np.tile(check.float_array("params", params, (model.n_params,)), (len(generators), 1))
+    return check.float_array("params", params, (len(generators), model.n_params))
+
+
+class Trainer:
+    """Replicas of a model in training: the engine of `train`, for those who bring their own minibatches.
+
+    Parameters
+    ----------
+    model : MLP
+        Or `LogisticRegression`.
+    X : ndarray of shape (n_train, n_features)
+        Training inputs; copied.
+    y : ndarray of int, shape (n_train,)
+        Their classes.
+    optimizer : Optimizer
+        How gradients become steps.
+    params : ndarray of shape (n_replicas, n_params)
+        Where to start; copied. Its dtype is that of the computation.
+    l2 : float, default 0
+        Coefficient of ``|weights|^2 / 2`` in the loss, at least 0.
+
+    Attributes
+    ----------
+    params : ndarray of shape (n_replicas, n_params)
+        The parameters now. Changed in place by `run`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or shape.
+
+    Notes
+    -----
+    Convention: gradients are of the MEAN loss over a minibatch, plus ``l2 * weights``; biases are left out of the L2 term.
+
+    Examples
+    --------
+    Two replicas take three updates each, at batch size 5:
+
+    >>> from sgdnoise import LogisticRegression, make_blobs, sgd
+    >>> data = make_blobs(n_train=600, n_test=200, rng=0)
+    >>> trainer = Trainer(LogisticRegression(2, 3), data.X_train, data.y_train, sgd(), np.zeros((2, 9)))
+    >>> batches = np.random.default_rng(0).integers(600, size=(2, 3, 5))
+    >>> trainer.run(batches, 0.1)[:, 0].round(4)  # the loss before the first update is log(3)
+    array([1.0986, 1.0986])
+    """
+
+    params: np.ndarray
+
+    def __init__(
+        self, model: MLP, X: np.ndarray, y: np.ndarray, optimizer: Optimizer, params: np.ndarray, *, l2: float = 0.0
+    ) -> None:
+        check.float_array("params", params, ("n_replicas", model.n_params), finite=False)
+        check.float_array("X", X, ("n_train", model.n_features))
+        check.labels("y", y, len(X), model.n_classes)
+        check.attributes("optimizer", optimizer, ("init", "update"), hint="call sgd() or adam() to get one")
+        n_replicas, n_params = params.shape
+        self.model, self.params = model, params.copy()
+        self._y = y.astype(np.intp)
+        self._X = np.ones((len(X), model.n_features + 1), params.dtype)
+        self._X[:, :-1] = X
+        self._l2 = float(check.number("l2", l2, at_least=0))
+        height = max(1, min(n_replicas, _STACK_BYTES // (4 * params.itemsize * n_params)))
+        rows = [slice(i, min(i + height, n_replicas)) for i in range(0, n_replicas, height)]
+        self._stacks = [(stack, Stack(model, self.params[stack], optimizer, self._l2)) for stack in rows]
+        self._buffers: Buffers | None = None
+
+    def run(self, batches: np.ndarray, learning_rate: float) -> np.ndarray:
+        """Do one update of every replica for each of its minibatches.
+
+        Parameters
+        ----------
+        batches : ndarray of int, shape (n_replicas, n_updates, batch_size)
+            Indices of the examples.
+        learning_rate : float
+            Per mean gradient.
+
+        Returns
+        -------
+        ndarray of shape (n_replicas, n_updates)
+            Cross-entropy of each minibatch before its update, without the L2 term.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range.
+
+        Notes
+        -----
+        Numbers that are not finite are carried along without a warning, and show in the losses.
+        """
+        self._check(batches)
+        learning_rate = float(check.number("learning_rate", learning_rate))
+        losses = np.empty(batches.shape[:2])
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for rows, stack in self._stacks:
+                self._run(stack, batches[rows], learning_rate, losses[rows])
+        return losses
+
+    def _check(self, batches: object) -> None:
+        wanted = f"an integer array of shape ({len(self.params)}, n_updates, batch_size)"
+        if not isinstance(batches, np.ndarray) or batches.dtype.kind not in "iu":
+            raise TypeError(f"batches must be {wanted}, got {type(batches).__name__}")
+        if batches.ndim != 3 or len(batches) != len(self.params) or batches.shape[2] == 0:
+            raise ValueError(f"batches must be {wanted}, got shape {batches.shape}")
+        if batches.size and not (batches.min() >= 0 and batches.max() < len(self._X)):
+            came = f"indices from {batches.min()} to {batches.max()}"
+            raise ValueError(f"batches must be indices from 0 to n_train - 1 = {len(self._X) - 1}, got {came}")
+
+    def _run(self, stack: Stack, batches: np.ndarray, learning_rate: float, losses: np.ndarray) -> None:
+        n_replicas, n_updates, batch_size = batches.shape
+        n_parts = -(-batch_size // _ROWS)
+        n_rows = -(-batch_size // n_parts)
+        at_once = max(1, _ROWS // (n_replicas * n_rows))
+        weight = self.params.dtype.type(1 / batch_size)
+        for first in range(0, n_updates, at_once):
+            block = batches[:, first : first + at_once].swapaxes(0, 1)
+            total = np.zeros(block.shape[:2])
+            for start in range(0, batch_size, n_rows):
+                buffers = self._gather(block[:, :, start : start + n_rows], at_once)
+                for i in range(len(block)):
+                    stack.add_gradient(buffers, i, weight, fresh=start == 0)
+                    if start + n_rows >= batch_size:
+                        stack.update(learning_rate)
+                total += buffers.losses(len(block))
+            losses[:, first : first + at_once] = total.T / batch_size
+
+    def _gather(self, index: np.ndarray, at_once: int) -> Buffers:
+        """Put the examples of `index`, of shape (n_updates, n_replicas, n_rows), into buffers of that shape."""
+        key = (at_once, *index.shape[1:])
+        if self._buffers is None or self._buffers.key != key:
+            self._buffers = None  # let go of the old ones before the new ones are made
+            self._buffers = Buffers(self.model, key, self.params.dtype)
+        self._buffers.fill(self._X, self._y, index)
+        return self._buffers
+
+    def evaluate(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean cross-entropy and accuracy of every replica.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            The examples.
+        y : ndarray of int, shape (n,)
+            Their classes.
+
+        Returns
+        -------
+        loss, accuracy : ndarray of shape (n_replicas,)
+            Cross-entropy without the L2 term, in nats, and the fraction predicted right.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or range.
+
+        Notes
+        -----
+        All replicas see the same examples, so that their first layers are one wide product.
+        """
+        check.float_array("X", X, ("n", self.model.n_features))
+        check.labels("y", y, len(X), self.model.n_classes)
+        (n_in, width), n_replicas = self.model.layer_shapes[0], len(self.params)
+        first, *others = layers_of(self.model, self.params)
+        wide = np.ascontiguousarray(first.transpose(1, 0, 2)).reshape(n_in + 1, n_replicas * width)
+        n_rows = max(64, min(_ROWS, (_ROWS << 7) // (n_replicas * width)))
+        inputs = np.ones((n_rows, n_in + 1), self.params.dtype)
+        loss, n_right = np.zeros(n_replicas), np.zeros(n_replicas, int)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for start in range(0, len(X), n_rows):
+                labels = y[start : start + n_rows]
+                n = len(labels)
+                inputs[:n, :-1] = X[start : start + n_rows]
+                h = (inputs[:n] @ wide).reshape(n, n_replicas, width).transpose(1, 0, 2)
+                for layer in others:
+                    h = np.tanh(h, out=h) if self.model.activation == "tanh" else np.maximum(h, 0, out=h)
+                    h = swap(swap(layer[:, :-1]) @ swap(h)) + layer[:, -1:]
+                logits = swap(h)
+                top = logits.max(axis=1)
+                n_right += np.count_nonzero(logits.argmax(axis=1) == labels, axis=1)
+                picked = logits[:, labels, np.arange(n)]
+                loss += (np.log(np.exp(logits - top[:, None]).sum(axis=1)) + (top - picked)).sum(axis=1, dtype=float)
+        return loss / len(X), n_right / len(X)
+
+    def penalty(self) -> np.ndarray:
+        """L2 term of every replica's loss, of shape (n_replicas,)."""
+        squares = sum((weights**2).sum(axis=(1, 2), dtype=float) for weights, _ in self.model.unpack(self.params))
+        return np.asarray(self._l2 / 2 * squares)
+
+    def save(self) -> list[Any]:
+        """Copy the state of training, for `load`."""
+        return [stack.save() for _, stack in self._stacks]
+
+    def load(self, saved: list[Any]) -> None:
+        """Go back to the state that `save` returned."""
+        for (_, stack), state in zip(self._stacks, saved, strict=True):
+            stack.load(state)

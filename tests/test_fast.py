@@ -1,0 +1,390 @@
+"""The fast path: the reference is the oracle, over models, optimizers, samplers, schedules, precisions and numbers of replicas."""
+
+import tracemalloc
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgdnoise import (
+    MLP,
+    Dataset,
+    DivergenceError,
+    LogisticRegression,
+    Optimizer,
+    Schedule,
+    Stage,
+    adam,
+    fast,
+    load_fashion,
+    make_blobs,
+    minibatches,
+    sgd,
+    train,
+)
+from sgdnoise import _in_place as in_place_module
+from sgdnoise.sampling import METHODS
+from sgdnoise.testing import check_gradient, check_optimizer
+
+METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+SHARED = ("epoch", "n_updates", "learning_rate", "batch_size")
+OPTIMIZERS = {
+    "sgd": sgd(),
+    "momentum": sgd(0.9),
+    "nesterov": sgd(0.8, nesterov=True),
+    "adam": adam(),
+    "adam, eps 0": adam(b1=0.5, b2=0.9, eps=0.0),
+    "own": Optimizer(lambda p: np.zeros_like(p), lambda g, s, rate: (-rate * np.sign(g + s), 0.5 * s + g)),
+}
+BLOBS = make_blobs(60, 20, rng=0)
+
+
+def in_precision(data, dtype):
+    return Dataset(data.X_train.astype(dtype), data.y_train, data.X_test.astype(dtype), data.y_test)
+
+
+def assert_same(history, expected, rtol):
+    """Equal up to rounding; a relative difference of parameters is taken from the largest of them."""
+    for name in SHARED:
+        np.testing.assert_array_equal(getattr(history, name), getattr(expected, name))
+    for name in METRICS:
+        np.testing.assert_allclose(getattr(history, name), getattr(expected, name), rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(history.params, expected.params, rtol=0, atol=rtol * np.abs(expected.params).max())
+    assert history.params.dtype == expected.params.dtype
+    assert history.diverged is expected.diverged
+
+
+@st.composite
+def stages(draw):
+    stage = st.builds(Stage, st.integers(1, 2), st.sampled_from([0.01, 0.05, 0.2]), st.integers(1, 60))
+    return Schedule(draw(st.lists(stage, min_size=1, max_size=3)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    hidden=st.lists(st.integers(1, 6), max_size=3),
+    activation=st.sampled_from(["relu", "tanh"]),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    sampling=st.sampled_from(METHODS),
+    schedule=stages(),
+    n_replicas=st.integers(1, 5),
+    l2=st.sampled_from([0.0, 0.01]),
+    stack_bytes=st.sampled_from([1, 1 << 12, 1 << 21]),
+    rows=st.sampled_from([7, 32, 1024]),
+    block=st.sampled_from([5, 1 << 15]),
+    seed=st.integers(0, 1000),
+)
+def test_each_replica_is_a_run_of_the_reference(
+    hidden, activation, optimizer, sampling, schedule, n_replicas, l2, stack_bytes, rows, block, seed
+):
+    """Whatever the sizes of stacks, passes and blocks, which only decide what is computed together."""
+    model, arguments = MLP(2, hidden, 3, activation), {"l2": l2, "sampling": sampling}
+    rngs = range(seed, seed + n_replicas)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "_STACK_BYTES", stack_bytes)
+        patch.setattr(fast, "_ROWS", rows)
+        patch.setattr(in_place_module, "BLOCK", block)
+        history = fast.train(model, BLOBS, schedule, OPTIMIZERS[optimizer], rngs=rngs, **arguments)
+    for i, rng in enumerate(rngs):
+        expected = train(model, BLOBS, schedule, OPTIMIZERS[optimizer], rng=rng, **arguments)
+        assert_same(history.replica(i), expected, 1e-8)
+
+
+# An optimizer that takes the sign of gradients turns rounding into steps, so it is left out here.
+@pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZERS) - {"own"}))
+@pytest.mark.parametrize("model", [MLP(196, (32,), 10), MLP(196, (16, 8), 10, "tanh"), LogisticRegression(196, 10)], ids=str)
+def test_200_updates_of_a_real_model_to_ten_digits(model, optimizer):
+    data = in_precision(load_fashion(3200), np.float64)
+    schedule = Schedule([Stage(1, 0.01, 32), Stage(2, 0.002, 64)])
+    history = fast.train(model, data, schedule, OPTIMIZERS[optimizer], rngs=[0, 1, 2], l2=1e-4)
+    assert history.n_updates[-1] == 200
+    for i in (0, 2):
+        assert_same(history.replica(i), train(model, data, schedule, OPTIMIZERS[optimizer], rng=i, l2=1e-4), 1e-10)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam"])
+def test_single_precision_agrees_to_single_precision(optimizer):
+    model, data, schedule = MLP(196, (32,), 10), load_fashion(3200), Schedule([Stage(2, 0.002, 32)])
+    history = fast.train(model, data, schedule, OPTIMIZERS[optimizer], rngs=[0, 1])
+    assert history.params.dtype == np.float32
+    assert_same(history.replica(1), train(model, data, schedule, OPTIMIZERS[optimizer], rng=1), 1e-3)
+
+
+def test_neighbours_change_nothing():
+    """Replica 3 beside seven others, alone, and in a stack of another height."""
+    model, schedule = MLP(2, (5,), 3), Schedule([Stage(3, 0.1, 7)])
+    params = []
+    for rngs, stack_bytes in ((range(8), 1 << 21), (range(8), 3 * 4 * 8 * model.n_params), ([3], 1 << 21)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fast, "_STACK_BYTES", stack_bytes)
+            history = fast.train(model, BLOBS, schedule, sgd(0.9), rngs=rngs)
+        params.append(history.params[list(rngs).index(3)])
+    for other in params[1:]:
+        np.testing.assert_allclose(other, params[0], rtol=1e-12)
+
+
+def test_equal_logits_count_as_in_the_reference():
+    """With all parameters 0 every class is as probable as another, and the first is predicted."""
+    model, y = LogisticRegression(2, 3), BLOBS.y_train
+    trainer = fast.Trainer(model, BLOBS.X_train, y, sgd(), np.zeros((2, 9)))
+    loss, accuracy = trainer.evaluate(BLOBS.X_train, y)
+    np.testing.assert_allclose(loss, np.log(3), rtol=1e-14)
+    np.testing.assert_array_equal(accuracy, np.mean(y == 0))
+
+
+def test_parameters_may_be_given_to_all_or_to_each():
+    model, schedule = MLP(2, (4,), 3), Schedule([Stage(1, 0.1, 10)])
+    each = np.stack([model.init(i) for i in (5, 6)])
+    history = fast.train(model, BLOBS, schedule, sgd(), rngs=[1, 2], params=each)
+    one = fast.train(model, BLOBS, schedule, sgd(), rngs=[1, 2], params=each[1])
+    assert_same(history.replica(0), train(model, BLOBS, schedule, sgd(), rng=1, params=each[0]), 1e-12)
+    np.testing.assert_allclose(one.params[1], history.params[1], rtol=1e-12)
+    np.testing.assert_array_equal(each, np.stack([model.init(i) for i in (5, 6)]))
+
+
+def test_the_callback_sees_every_epoch():
+    seen = []
+    history = fast.train(
+        LogisticRegression(2, 3), BLOBS, Schedule([Stage(3, 0.1, 10)]), sgd(), rngs=[0, 1], callback=seen.append
+    )
+    assert [h.train_loss.shape for h in seen] == [(2, 1), (2, 2), (2, 3)]
+    np.testing.assert_array_equal(seen[1].test_loss, history.test_loss[:, :2])
+
+
+# Divergence. Of these runs some replicas diverge and some do not, in the second stage, more than one segment into it.
+DIVERGING = {"schedule": Schedule([Stage(1, 0.1, 1), Stage(3, 33.0, 1)]), "optimizer": sgd(0.9), "l2": 1e-3}
+DIVERGING_MODEL = MLP(2, (6,), 3)
+
+
+def reference(rng, on_divergence):
+    settings = {"l2": DIVERGING["l2"], "on_divergence": on_divergence}
+    return train(DIVERGING_MODEL, BLOBS, DIVERGING["schedule"], DIVERGING["optimizer"], rng=rng, **settings)
+
+
+def test_a_replica_that_diverges_stops_where_the_reference_stops_and_the_others_go_on():
+    rngs = range(6)
+    history = fast.train(DIVERGING_MODEL, BLOBS, **DIVERGING, rngs=rngs, on_divergence="stop")
+    lengths = set()
+    for i in rngs:
+        expected = reference(i, "stop")
+        replica = history.replica(i)
+        assert replica.diverged is expected.diverged
+        assert len(replica.epoch) == len(expected.epoch)
+        np.testing.assert_allclose(replica.params, expected.params, rtol=1e-6)
+        np.testing.assert_allclose(replica.train_loss, expected.train_loss, rtol=1e-6)
+        lengths.add(len(replica.epoch))
+    assert len(lengths) > 1  # or this test would show nothing
+
+
+def test_a_raised_divergence_is_the_references():
+    with pytest.raises(DivergenceError) as caught:
+        fast.train(DIVERGING_MODEL, BLOBS, **DIVERGING, rngs=range(6))
+    (note,) = caught.value.__notes__
+    replica = int(note.split()[1])
+    with pytest.raises(DivergenceError) as expected:
+        reference(replica, "raise")
+    for name in ("epoch", "update", "learning_rate", "batch_size"):
+        assert getattr(caught.value, name) == getattr(expected.value, name)
+    assert caught.value.loss == pytest.approx(expected.value.loss, rel=1e-6)
+    np.testing.assert_allclose(caught.value.history.params, expected.value.history.params, rtol=1e-6)
+    assert caught.value.history.diverged is True
+
+
+def test_the_l2_term_alone_can_diverge():
+    """At l2 = 1e6 the first update flings the weights away; cross-entropy, with one class predicted, need not be large."""
+    model, schedule = LogisticRegression(2, 3), Schedule([Stage(1, 1e-5, 20)])
+    arguments = {"l2": 1e6, "params": np.full(9, 0.1)}
+    with pytest.raises(DivergenceError) as caught:
+        fast.train(model, BLOBS, schedule, sgd(0.9), rngs=[0], **arguments)
+    with pytest.raises(DivergenceError) as expected:
+        train(model, BLOBS, schedule, sgd(0.9), rng=0, **arguments)
+    assert caught.value.update == expected.value.update
+    assert caught.value.loss == pytest.approx(expected.value.loss)
+
+
+def test_ignored_divergence_runs_to_the_end_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        history = fast.train(MLP(2, (6,), 3), BLOBS, Schedule([Stage(3, 1e30, 1)]), sgd(0.9), rngs=[0], on_divergence="ignore")
+    assert history.train_loss.shape == (1, 3)
+    assert not history.diverged.any()
+
+
+# The specification, run on the fast path.
+
+
+def functional(factory):
+    """An `in_place` optimizer as a pair (init, update), so that the specification can be run on it."""
+
+    def init(params):
+        moved = np.zeros_like(params)
+        return moved, fast.in_place(factory, moved)
+
+    def update(gradient, state, learning_rate):
+        moved, in_place = state
+        before = moved.copy()
+        in_place(gradient.copy(), learning_rate)
+        return moved - before, state
+
+    return Optimizer(init, update)
+
+
+@pytest.mark.parametrize("block", [1, 1 << 15])
+def test_optimizers_in_place_obey_the_specification(block, monkeypatch):
+    monkeypatch.setattr(in_place_module, "BLOCK", block)
+    assert len(check_optimizer(lambda momentum, nesterov: functional(sgd(momentum, nesterov)))) == 4
+    assert len(check_optimizer(lambda b1, b2, eps: functional(adam(b1, b2, eps)))) == 4
+
+
+@pytest.mark.parametrize("model", [MLP(3, (4, 5), 3), MLP(3, (4, 5), 3, "tanh"), LogisticRegression(3, 3)], ids=str)
+def test_gradients_obey_the_specification(model):
+    """A step of plain SGD at learning rate 1 is minus the gradient."""
+
+    def gradient(params, X, y, l2):
+        trainer = fast.Trainer(model, X, y, sgd(), params[None], l2=l2)
+        trainer.run(np.arange(len(X))[None, None], 1.0)
+        return params - trainer.params[0]
+
+    under_test = SimpleNamespace(n_params=model.n_params, n_features=3, n_classes=3, loss=model.loss, gradient=gradient)
+    assert len(check_gradient(under_test)) == 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adam, eps 0"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_in_place_over_many_blocks_is_the_reference_update(optimizer, dtype):
+    n = 3 * in_place_module.BLOCK + 17
+    rng = np.random.default_rng(0)
+    params = rng.standard_normal(n).astype(dtype)
+    expected, state = params.copy(), OPTIMIZERS[optimizer].init(params)
+    update, room = fast.in_place(OPTIMIZERS[optimizer], params), np.empty_like(params)
+    for learning_rate in (0.1, 0.1, 0.02):
+        gradient = rng.standard_normal(n).astype(dtype)
+        gradient[::7] = 0  # with eps = 0 these must stay
+        step, state = OPTIMIZERS[optimizer].update(gradient, state, learning_rate)
+        expected = expected + step
+        room[:] = gradient
+        room = update(room, learning_rate)
+    np.testing.assert_allclose(params, expected, rtol=0, atol=20 * np.finfo(dtype).eps * np.abs(expected).max())
+
+
+# Memory.
+
+
+def peak(trainer, batches):
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    trainer.run(batches, 0.01)
+    top = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return top - before
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam"])
+def test_memory_does_not_grow_with_the_number_of_updates_nor_with_the_batch(optimizer):
+    data, model = load_fashion(8000), MLP(196, (64,), 10)
+    params = np.stack([model.init(i, np.float32) for i in range(2)])
+    trainer = fast.Trainer(model, data.X_train, data.y_train, OPTIMIZERS[optimizer], params)
+    rng = np.random.default_rng(0)
+    few, many = (rng.integers(8000, size=(2, n, 32)) for n in (20, 400))
+    trainer.run(few, 0.01)  # makes the buffers
+    grown = [peak(trainer, batches) for batches in (few, many)]
+    # The losses that `run` returns are 8 bytes an update and replica; the rest is temporary and small.
+    assert grown[1] - grown[0] <= 8 * 2 * (400 - 20) + 2000
+    assert grown[0] < 100_000
+    # Buffers: _ROWS rows of inputs, and of hidden units a handful of arrays, for each replica of a stack; not the batch size.
+    row = 4 * (197 + 65 * 3 + 65 + 10) + 8 * 4
+    assert peak(trainer, rng.integers(8000, size=(2, 2, 4096))) < 1.5 * 2 * fast._ROWS * row
+
+
+def test_training_keeps_what_it_says():
+    """Beyond data and results: a copy of the inputs, the parameters four times, an epoch's indices, the buffers."""
+    data, model, n_replicas = load_fashion(20_000), MLP(196, (32,), 10), 4
+    schedule = Schedule([Stage(2, 0.01, 100)])
+    fast.train(model, load_fashion(1000), schedule, sgd(0.9), rngs=range(n_replicas))  # imports and caches
+    tracemalloc.start()
+    fast.train(model, data, schedule, sgd(0.9), rngs=range(n_replicas))
+    top = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    inputs = 4 * 20_000 * 197
+    parameters = 4 * n_replicas * model.n_params
+    indices = 8 * n_replicas * 20_000
+    buffers = n_replicas * fast._ROWS * (4 * (197 + 33 * 4 + 10) + 8 * 4)
+    assert inputs < top < 1.1 * (inputs + 8 * parameters + 2 * indices + 2 * buffers)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"rngs": 3}, TypeError, "rngs must be a sequence of seeds or generators, one for each replica, got 3"),
+        ({"rngs": []}, TypeError, "rngs must be a sequence"),
+        ({"rngs": ["a"]}, TypeError, "rng must be an integer"),
+        ({"rngs": [np.random.default_rng(0)] * 2}, ValueError, "rngs must be different generators"),
+        ({"model": SimpleNamespace(init=None)}, TypeError, "model must be an object with layer_shapes.*use sgdnoise.train"),
+        ({"model": LogisticRegression(5, 3)}, ValueError, "X must be"),
+        ({"model": LogisticRegression(2, 2)}, ValueError, "y must be labels from 0 to 1"),
+        ({"params": np.zeros(4)}, ValueError, "params must be"),
+        ({"params": np.zeros((3, 9))}, ValueError, "params must be"),
+        ({"params": "zero"}, TypeError, "params must be"),
+        ({"optimizer": sgd}, TypeError, r"optimizer must be an object with init, update"),
+        ({"schedule": Schedule([Stage(1, 0.1, 300)])}, ValueError, "batch_size must be an integer from 1 to n_train=60"),
+        ({"l2": -1.0}, ValueError, "l2"),
+        ({"sampling": "random"}, ValueError, "sampling must be one of"),
+        ({"on_divergence": "retry"}, ValueError, "on_divergence"),
+        ({"callback": 5}, TypeError, "callback must be callable"),
+        ({"data": (1, 2)}, TypeError, "data must be an object with X_train"),
+    ],
+)
+def test_bad_input_is_refused_by_name(change, error, message):
+    arguments = {"model": LogisticRegression(2, 3), "data": BLOBS, "schedule": Schedule([Stage(1, 0.1, 10)])}
+    with pytest.raises(error, match=message):
+        fast.train(**(arguments | {"optimizer": sgd(), "rngs": [0, 1]} | change))
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "message"),
+    [
+        ([[[0]]], TypeError, r"batches must be an integer array of shape \(2, n_updates, batch_size\), got list"),
+        (np.zeros((2, 1, 1)), TypeError, "batches must be an integer array"),
+        (np.zeros((1, 1, 1), int), ValueError, r"got shape \(1, 1, 1\)"),
+        (np.zeros((2, 1, 0), int), ValueError, r"got shape \(2, 1, 0\)"),
+        (np.full((2, 1, 1), 60), ValueError, "batches must be indices from 0 to n_train - 1 = 59, got indices from 60 to 60"),
+        (np.full((2, 1, 1), -1), ValueError, "got indices from -1 to -1"),
+    ],
+)
+def test_bad_batches_are_refused(batches, error, message):
+    trainer = fast.Trainer(LogisticRegression(2, 3), BLOBS.X_train, BLOBS.y_train, sgd(), np.zeros((2, 9)))
+    with pytest.raises(error, match=message):
+        trainer.run(batches, 0.1)
+    assert not trainer.params.any()
+
+
+def test_in_place_refuses_what_it_could_not_change():
+    with pytest.raises(ValueError, match="params must be C-contiguous"):
+        fast.in_place(sgd(), np.zeros((4, 4))[:, ::2])
+    with pytest.raises(TypeError, match="params must be a float32 or float64 array, got list"):
+        fast.in_place(sgd(), [1.0])
+    with pytest.raises(TypeError, match=r"optimizer must be one that sgd\(\) or adam\(\) made"):
+        fast.in_place(OPTIMIZERS["own"], np.zeros(3))
+
+
+def test_the_history_of_one_has_no_replicas():
+    history = train(LogisticRegression(2, 3), BLOBS, Schedule([Stage(1, 0.1, 10)]), sgd(), rng=0)
+    with pytest.raises(TypeError, match="for histories of several replicas"):
+        history.replica(0)
+    several = fast.train(LogisticRegression(2, 3), BLOBS, Schedule([Stage(1, 0.1, 10)]), sgd(), rngs=[0])
+    with pytest.raises(ValueError, match="i must be an integer from 0 to n_replicas - 1=0, got 1"):
+        several.replica(1)
+
+
+def test_the_index_stream_is_that_of_the_samplers():
+    """One update of one epoch on given batches, through `Trainer`, is the epoch that `train` runs."""
+    model, rng = LogisticRegression(2, 3), np.random.default_rng(4)
+    params = model.init(rng)
+    batches = minibatches(60, 10, rng=rng)
+    trainer = fast.Trainer(model, BLOBS.X_train, BLOBS.y_train, sgd(0.9), params[None])
+    trainer.run(batches[None], 0.1)
+    history = fast.train(model, BLOBS, Schedule([Stage(1, 0.1, 10)]), sgd(0.9), rngs=[4])
+    np.testing.assert_allclose(history.params, trainer.params, rtol=1e-12)
