@@ -164,7 +164,9 @@ def reference(rng, on_divergence):
     return train(DIVERGING_MODEL, BLOBS, DIVERGING["schedule"], DIVERGING["optimizer"], rng=rng, **settings)
 
 
-def test_a_replica_that_diverges_stops_where_the_reference_stops_and_the_others_go_on():
+@pytest.mark.parametrize("stack_bytes", [1, 1 << 21])
+def test_a_replica_that_diverges_stops_where_the_reference_stops_and_the_others_go_on(stack_bytes, monkeypatch):
+    monkeypatch.setattr(fast, "_STACK_BYTES", stack_bytes)
     rngs = range(6)
     history = fast.train(DIVERGING_MODEL, BLOBS, **DIVERGING, rngs=rngs, on_divergence="stop")
     lengths = set()
@@ -191,6 +193,27 @@ def test_a_raised_divergence_is_the_references():
     assert caught.value.loss == pytest.approx(expected.value.loss, rel=1e-6)
     np.testing.assert_allclose(caught.value.history.params, expected.value.history.params, rtol=1e-6)
     assert caught.value.history.diverged is True
+
+
+def test_divergence_in_the_last_update_of_an_epoch_is_found_at_its_end():
+    """One update an epoch: it is the loss on the training set that shows it."""
+    schedule = Schedule([Stage(2, 0.1, 60), Stage(2, 1e5, 60)])
+    with pytest.raises(DivergenceError) as caught:
+        fast.train(DIVERGING_MODEL, BLOBS, schedule, sgd(), rngs=[0])
+    with pytest.raises(DivergenceError) as expected:
+        train(DIVERGING_MODEL, BLOBS, schedule, sgd(), rng=0)
+    assert (caught.value.epoch, caught.value.update) == (expected.value.epoch, expected.value.update) == (3, 3)
+    np.testing.assert_allclose(caught.value.history.params, expected.value.history.params, rtol=1e-10)
+
+
+def test_large_logits_do_not_overflow():
+    model = LogisticRegression(2, 3)
+    params = np.full(9, 500.0) * np.arange(9)
+    trainer = fast.Trainer(model, BLOBS.X_train, BLOBS.y_train, sgd(), params[None])
+    loss = trainer.run(np.arange(60)[None, None], 1e-3)
+    np.testing.assert_allclose(loss[0, 0], model.loss(params, BLOBS.X_train, BLOBS.y_train), rtol=1e-12)
+    gradient = model.gradient(params, BLOBS.X_train, BLOBS.y_train)
+    np.testing.assert_allclose(params - trainer.params[0], 1e-3 * gradient, rtol=1e-6, atol=1e-9)
 
 
 def test_the_l2_term_alone_can_diverge():
