@@ -363,21 +363,28 @@ class Trainer:
         """
         check.float_array("X", X, ("n", self.model.n_features))
         check.labels("y", y, len(X), self.model.n_classes)
-        (n_in, width), n_replicas = self.model.layer_shapes[0], len(self.params)
+        (_, width), n_replicas = self.model.layer_shapes[0], len(self.params)
         first, *others = layers_of(self.model, self.params)
-        wide = np.ascontiguousarray(first.transpose(1, 0, 2)).reshape(n_in + 1, n_replicas * width)
+        wide = np.ascontiguousarray(first.transpose(1, 0, 2)).reshape(-1, n_replicas * width)
         n_rows = max(64, min(_ROWS, (_ROWS << 7) // (n_replicas * width)))
-        inputs = np.ones((n_rows, n_in + 1), self.params.dtype)
+        first_out, zeros = np.empty((n_rows, wide.shape[1]), self.params.dtype), np.zeros((n_rows, wide.shape[1]))
+        zeros = zeros.astype(self.params.dtype)
         loss, n_right = np.zeros(n_replicas), np.zeros(n_replicas, int)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for start in range(0, len(X), n_rows):
                 labels = y[start : start + n_rows]
                 n = len(labels)
-                inputs[:n, :-1] = X[start : start + n_rows]
-                h = (inputs[:n] @ wide).reshape(n, n_replicas, width).transpose(1, 0, 2)
-                for layer in others:
-                    h = np.tanh(h, out=h) if self.model.activation == "tanh" else np.maximum(h, 0, out=h)
-                    h = swap(swap(layer[:, :-1]) @ swap(h)) + layer[:, -1:]
+                z = np.matmul(X[start : start + n_rows], wide[:-1], out=first_out[:n])
+                z += wide[-1]
+                if others and self.model.activation == "relu":
+                    np.maximum(z, zeros[:n], out=z)
+                h = z.reshape(n, n_replicas, width).transpose(1, 0, 2)
+                for depth, layer in enumerate(others):
+                    if self.model.activation == "tanh":
+                        h = np.tanh(h, out=h)
+                    elif depth:
+                        h = np.maximum(h, 0, out=h)
+                    h = swap(swap(layer[:, :-1]) @ swap(h) + layer[:, -1, :, None])
                 logits = swap(h)
                 top = logits.max(axis=1)
                 n_right += np.count_nonzero(logits.argmax(axis=1) == labels, axis=1)
