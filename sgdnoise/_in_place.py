@@ -13,7 +13,7 @@ from scipy.linalg.blas import get_blas_funcs
 from . import _checks as check
 from .optimizers import AdamRule, Optimizer, SgdRule
 
-BLOCK = 1 << 15
+BLOCK = 1 << 16
 """Parameters that are updated at a time, so that all arrays' blocks stay in the cache from the first pass to the last."""
 
 

@@ -35,9 +35,7 @@ def layers_of(model: MLP, params: np.ndarray) -> list[np.ndarray]:
 class Buffers:
     """Room for the minibatches of a few updates and for one pass over a minibatch, made once for a batch size."""
 
-    def __init__(self, model: MLP, key: tuple[int, int, int], dtype: Any) -> None:
-        self.key = key
-        n_updates, n_replicas, n_rows = key
+    def __init__(self, model: MLP, n_updates: int, n_replicas: int, n_rows: int, dtype: Any) -> None:
         sizes = [n_out for _, n_out in model.layer_shapes[:-1]]
         self.tanh = model.activation == "tanh"
         self.inputs = np.empty((n_updates, n_replicas, n_rows, model.n_features + 1), dtype)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InPlace", "Trainer", "in_place", "train"]
 
-_STACK_BYTES = 1 << 21  # parameters, gradient and optimizer state of a stack of replicas: about what stays in the cache
+_STACK_BYTES = 1 << 22  # parameters, gradient and optimizer state of a stack of replicas, to stay within the cache
 _ROWS = 1024  # examples that are gathered at a time, and that go through a stack in one pass
 _SEGMENT = 64  # updates between two looks at the losses
 
@@ -266,7 +266,8 @@ class Trainer:
         height = max(1, min(n_replicas, _STACK_BYTES // (4 * params.itemsize * n_params)))
         rows = [slice(i, min(i + height, n_replicas)) for i in range(0, n_replicas, height)]
         self._stacks = [(stack, Stack(model, self.params[stack], optimizer, self._l2)) for stack in rows]
-        self._buffers: Buffers | None = None
+        self._buffers: dict[tuple[int, ...], Buffers] = {}
+        self._batch_size = 0
 
     def run(self, batches: np.ndarray, learning_rate: float) -> np.ndarray:
         """Do one update of every replica for each of its minibatches.
@@ -294,6 +295,8 @@ class Trainer:
         """
         self._check(batches)
         learning_rate = float(check.number("learning_rate", learning_rate))
+        if batches.shape[2] != self._batch_size:
+            self._buffers, self._batch_size = {}, batches.shape[2]
         losses = np.empty(batches.shape[:2])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for rows, stack in self._stacks:
@@ -330,12 +333,13 @@ class Trainer:
 
     def _gather(self, index: np.ndarray, at_once: int) -> Buffers:
         """Put the examples of `index`, of shape (n_updates, n_replicas, n_rows), into buffers of that shape."""
-        key = (at_once, *index.shape[1:])
-        if self._buffers is None or self._buffers.key != key:
-            self._buffers = None  # let go of the old ones before the new ones are made
-            self._buffers = Buffers(self.model, key, self.params.dtype)
-        self._buffers.fill(self._X, self._y, index)
-        return self._buffers
+        _, n_replicas, n_rows = index.shape
+        key = (at_once, n_replicas, n_rows)
+        if key not in self._buffers:  # the last stack, and the last part of a batch, may be smaller
+            self._buffers[key] = Buffers(self.model, at_once, n_replicas, n_rows, self.params.dtype)
+        buffers = self._buffers[key]
+        buffers.fill(self._X, self._y, index)
+        return buffers
 
     def evaluate(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean cross-entropy and accuracy of every replica.
@@ -367,20 +371,20 @@ class Trainer:
         first, *others = layers_of(self.model, self.params)
         wide = np.ascontiguousarray(first.transpose(1, 0, 2)).reshape(-1, n_replicas * width)
         n_rows = max(64, min(_ROWS, (_ROWS << 7) // (n_replicas * width)))
-        first_out, zeros = np.empty((n_rows, wide.shape[1]), self.params.dtype), np.zeros((n_rows, wide.shape[1]))
-        zeros = zeros.astype(self.params.dtype)
-        loss, n_right = np.zeros(n_replicas), np.zeros(n_replicas, int)
+        buffer, zeros = np.empty((2, n_rows, wide.shape[1]), self.params.dtype)
+        zeros[:] = 0
+        loss, n_right, tanh = np.zeros(n_replicas), np.zeros(n_replicas, int), self.model.activation == "tanh"
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for start in range(0, len(X), n_rows):
                 labels = y[start : start + n_rows]
                 n = len(labels)
-                z = np.matmul(X[start : start + n_rows], wide[:-1], out=first_out[:n])
+                z = np.matmul(X[start : start + n_rows], wide[:-1], out=buffer[:n])
                 z += wide[-1]
-                if others and self.model.activation == "relu":
+                if others and not tanh:
                     np.maximum(z, zeros[:n], out=z)
                 h = z.reshape(n, n_replicas, width).transpose(1, 0, 2)
                 for depth, layer in enumerate(others):
-                    if self.model.activation == "tanh":
+                    if tanh:
                         h = np.tanh(h, out=h)
                     elif depth:
                         h = np.maximum(h, 0, out=h)
