@@ -11,6 +11,7 @@
 `gradient_noise`  measured noise: covariances, tr(S)/|G|^2, the largest curvature
 `stationary`      exact stationary laws of SGD and of Langevin dynamics on a quadratic loss
 `langevin`        Langevin dynamics: overdamped, underdamped, the equation of SGD, SGLD
+`normals`         cheap increments for them: Box-Muller in float32, random signs
 `boltzmann`       laws at rest and escape times, by quadrature
 `energies`        landscapes in which they are known
 `testing`         the specification: checks that run on any implementation, yours included
@@ -87,6 +88,7 @@ _PUBLIC = {
     "fast": (),
     "stationary": (),
     "langevin": (),
+    "normals": (),
     "boltzmann": (),
     "energies": (),
     "testing": (),

@@ -103,13 +103,13 @@ def integer(name: str, value: object, low: int = 1, high: Bound = None, *, hint:
     return int(value)
 
 
-def choice(name: str, value: object, options: Collection[str]) -> str:
+def choice(name: str, value: object, options: Collection[str], hint: str = "") -> str:
     """Return `value` if it is one of the strings in `options`."""
     constraint = "one of " + ", ".join(repr(option) for option in options)
     if not isinstance(value, str):
         raise _error(TypeError, name, constraint, _typed(value))
     if value not in options:
-        raise _error(ValueError, name, constraint, repr(value))
+        raise _error(ValueError, name, constraint, repr(value), hint)
     return value
 
 

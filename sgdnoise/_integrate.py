@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _checks as check
+from .normals import INCREMENTS, filler
 
 CHECK_EVERY = 100
 """Steps between two looks for values that are not finite. Such values do not go away, so that looking late loses nothing."""
@@ -84,13 +85,28 @@ def checked(name: str, function: Any, shape: tuple[int, ...]) -> Callable[..., n
 
 
 def noise_source(
-    noise: object, rng: np.random.Generator | int | None, shape: tuple[int, ...], *, alone: bool = True
+    noise: object,
+    rng: np.random.Generator | int | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    increments: object,
+    *,
+    signs: bool = False,
+    alone: bool = True,
 ) -> Callable[[int, np.ndarray], None]:
-    """Return the function (row, out) that fills `out` with standard normals, drawn or taken from rows of `noise`."""
+    """Return the function (row, out) that fills `out`, of `dtype`, with increments, drawn or taken from rows of `noise`.
+
+    `signs` says whether the scheme keeps its weak order with random signs.
+    """
+    options = tuple(name for name in INCREMENTS if signs or name != "signs")
+    increments = check.choice("increments", increments, options, "signs keep the weak order of Euler-Maruyama steps only")
+    if increments == "box-muller" and dtype != np.float32:
+        raise ValueError(f"increments='box-muller' must come with float32 positions, got {dtype}; its uniforms have 24 bits")
     if noise is None:
-        generator = check.generator(rng)
-        normal: Any = generator.standard_normal
-        return lambda row, out: normal(dtype=out.dtype, out=out)
+        fill = filler(increments, rng)
+        return lambda row, out: fill(out)
+    if increments != "normal":
+        raise ValueError(f"increments must be 'normal' when noise is given, got {increments!r}; noise holds the increments")
     if alone and rng is not None:
         raise ValueError("noise must be None when rng is given, got both; the numbers come from one of them")
     rows = check.float_array("noise", noise, shape, hint="standard normals, in the order in which they are used")

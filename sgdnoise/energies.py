@@ -144,7 +144,8 @@ class DoubleWell:
         slope: np.ndarray = s * s
         slope -= 1
         s *= 4 * self.barrier
-        s -= 0.75 * self.tilt
+        if self.tilt:
+            s -= 0.75 * self.tilt
         slope *= s
         stretch = np.divide(x, root, out=root)
         stretch *= self.skew

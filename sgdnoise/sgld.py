@@ -204,6 +204,7 @@ def sgld(
     sampling: str = "reshuffle",
     rng: np.random.Generator | int | None = None,
     noise: np.ndarray | None = None,
+    increments: str = "normal",
     record_every: int = 1,
 ) -> Samples:
     """Sample a posterior by stochastic gradient Langevin dynamics, with many chains at once.
@@ -234,6 +235,8 @@ def sgld(
         Source of the minibatches and, unless `noise` is given, of the injected noise.
     noise : ndarray of shape (n_steps, n_chains, n_dims), optional
         Standard normals to inject in place of those from `rng`, which then draws the minibatches only.
+    increments : {"normal", "box-muller"}, default "normal"
+        What is drawn for xi, see `normals`. "box-muller": normals to 24 bits at a third of the time, for float32 parameters.
     record_every : int, default 1
         Updates between two records, from 1 to n_steps. Memory does not grow with n_steps, only with the number of records.
 
@@ -245,8 +248,8 @@ def sgld(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, shape or range, a callable returns another shape, or `step_size` returns
-        anything but a positive number.
+        If an argument is of the wrong kind, shape or range, `increments` is given together with `noise` or does not fit the
+        dtype, a callable returns another shape, or `step_size` returns anything but a positive number.
     TrajectoryDivergenceError
         If a chain is not finite any more; NumPy's warnings on the way there are silenced.
 
@@ -278,7 +281,7 @@ def sgld(
     eps = _step_sizes(step_size, n_steps)
     rng = check.generator(rng)
     batch_of = _batches(len(x), n_train, batch_size, check.choice("sampling", sampling, SAMPLINGS), rng)
-    draw = noise_source(noise, rng, (n_steps, *x.shape), alone=False)
+    draw = noise_source(noise, rng, (n_steps, *x.shape), x.dtype, increments, alone=False)
     likelihood = checked("grad_log_likelihood", grad_log_likelihood, x.shape)
     prior = None if grad_log_prior is None else checked("grad_log_prior", grad_log_prior, x.shape)
     factor = n_train / batch_size
