@@ -235,8 +235,9 @@ def sgld(
         Source of the minibatches and, unless `noise` is given, of the injected noise.
     noise : ndarray of shape (n_steps, n_chains, n_dims), optional
         Standard normals to inject in place of those from `rng`, which then draws the minibatches only.
-    increments : {"normal", "box-muller"}, default "normal"
-        What is drawn for xi, see `normals`. "box-muller": normals to 24 bits at a third of the time, for float32 parameters.
+    increments : {"normal", "box-muller", "signs"}, default "normal"
+        What is drawn for xi, see `normals` and `langevin.overdamped`. "box-muller": for float32 parameters. "signs": averages
+        keep a bias of order eps, as an update is an Euler-Maruyama step.
     record_every : int, default 1
         Updates between two records, from 1 to n_steps. Memory does not grow with n_steps, only with the number of records.
 
@@ -281,7 +282,7 @@ def sgld(
     eps = _step_sizes(step_size, n_steps)
     rng = check.generator(rng)
     batch_of = _batches(len(x), n_train, batch_size, check.choice("sampling", sampling, SAMPLINGS), rng)
-    draw = noise_source(noise, rng, (n_steps, *x.shape), x.dtype, increments, alone=False)
+    draw = noise_source(noise, rng, (n_steps, *x.shape), x.dtype, increments, signs=True, alone=False)
     likelihood = checked("grad_log_likelihood", grad_log_likelihood, x.shape)
     prior = None if grad_log_prior is None else checked("grad_log_prior", grad_log_prior, x.shape)
     factor = n_train / batch_size
