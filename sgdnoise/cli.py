@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from importlib import import_module
 from typing import Any
 
 from . import __version__
@@ -100,38 +101,70 @@ def _add_reproduce(commands: Any) -> None:
         "reproduce",
         "reproduce figures of the papers on bundled data, each claim with a verdict",
         """  sgdnoise reproduce                 the main result, figures 1 and 2: 40 epochs, 4 seeds, a minute on two cores
-  sgdnoise reproduce all             every figure
+  sgdnoise reproduce all             every figure, and a report of all claims
   sgdnoise reproduce fig2 --quick    a smoke run of seconds
   sgdnoise reproduce fig2 --full     the paper's 200 epochs, 5 seeds, some six minutes
+  sgdnoise reproduce --list          what figures there are
 
-Writes FIGURE.png, .json and .csv. An interrupted run goes on where it stopped when it is started again.""",
+Writes FIGURE.png, .json and .csv, and report.md about all figures that are in the folder at this scale. An interrupted run goes
+on where it stopped when it is started again. Ends with status 0 if all figures were made, whatever their verdicts (a claim that
+FAILS is a result), and with 1 if a task failed or a file cannot be written.""",
     )
-    parser.add_argument(
-        "figures",
-        nargs="*",
-        metavar="FIGURE",
-        help="fig1, fig2, samplers, temperature, wells, annealing, sgld, or all; default: fig1 fig2",
-    )
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help="names from --list, or all; default: fig1 fig2")
+    parser.add_argument("--list", action="store_true", help="list the figures and end")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", dest="scale", action="store_const", const="quick", help="5 epochs, 1 seed")
     length.add_argument("--full", dest="scale", action="store_const", const="full", help="200 epochs as in the paper, 5 seeds")
     parser.set_defaults(scale="default")
+    parser.add_argument("--engine", choices=("fast", "reference"), default="fast", help="training loop; default: fast")
     parser.add_argument("--out", default="results", metavar="DIR", help="folder for the files; default: results")
-    parser.add_argument("--jobs", type=int, metavar="J", help="processes; default: as many as there are CPUs")
+    parser.add_argument("--report", metavar="FILE", help="file for the report; default: report.md in DIR")
     parser.add_argument("--fresh", action="store_true", help="compute finished runs again, too")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, metavar="J", help="processes; default: as many as there are CPUs")
+    where.add_argument("--dask", metavar="ADDRESS", help="run on this dask cluster instead, such as tcp://127.0.0.1:8786")
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    from .reproduce import FIGURES, MAIN_RESULT, run_figures
-    from .reproduce.runner import check_figures
+    from .reproduce import FIGURES, MAIN_RESULT, TaskError, run_figures
+    from .reproduce.runner import check_figures, titles
 
+    if args.list:
+        for name, title in titles().items():
+            print(f"{name:12}{title}")
+        return 0
     figures = FIGURES if args.figures == ["all"] else args.figures or MAIN_RESULT
     with _bad_arguments(args.parser):
         check_figures(figures)
         if args.jobs is not None:
             check.integer("jobs", args.jobs)
-    run_figures(figures, scale=args.scale, out=args.out, jobs=args.jobs, fresh=args.fresh)
+    with _dask(args) if args.dask else nullcontext() as executor:
+        try:
+            run_figures(
+                figures,
+                scale=args.scale,
+                engine=args.engine,
+                out=args.out,
+                page=args.report,
+                jobs=args.jobs,
+                executor=executor,
+                fresh=args.fresh,
+            )
+        except TaskError as failure:
+            print(f"{args.parser.prog}: error: {failure}", file=sys.stderr)
+            return 1
     return 0
+
+
+@contextmanager
+def _dask(args: argparse.Namespace) -> Iterator[Any]:
+    """Connect to a dask cluster as an executor."""
+    try:
+        distributed = import_module("distributed")
+    except ImportError:
+        args.parser.error('--dask needs the package distributed: pip install "sgdnoise[cluster]"')
+    with distributed.Client(args.dask) as client:
+        yield client.get_executor(pure=False)
 
 
 def _add_check(commands: Any) -> None:

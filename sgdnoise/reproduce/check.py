@@ -17,7 +17,8 @@ from .. import _checks as check
 from ..noise import noise_scale, temperature
 from ..sampling import METHODS
 from .noise_tasks import MinibatchNoiseTask, StationaryTask
-from .runner import n_cpus, processes, task_result
+from .pool import n_cpus, processes
+from .results import run_task
 from .style import standard_error
 from .tasks import Arrays, Task
 
@@ -90,9 +91,9 @@ def measure(jobs: int | None = None) -> Iterator[Measurement]:
     """
     plan = [*_minibatch_laws(), *_stationary_laws(), *_temperature_law()]
     with processes(n_cpus() if jobs is None else check.integer("jobs", jobs)) as executor:
-        futures = [executor.submit(task_result, task) for task, _ in plan]
+        futures = [executor.submit(run_task, task) for task, _ in plan]
         for (_, interpret), future in zip(plan, futures, strict=True):
-            yield from interpret(future.result())
+            yield from interpret(future.result().arrays)
 
 
 def _minibatch_laws() -> Plan:

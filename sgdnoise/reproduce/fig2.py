@@ -29,7 +29,9 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
     """Train every schedule with every seed."""
     schedules = paper_schedules(scale.n_epochs)
     seeds = list(range(scale.n_seeds))
-    results = iter(compute([TrainingTask(schedule, seed, engine=scale.engine) for schedule in schedules.values() for seed in seeds]))
+    results = iter(
+        compute([TrainingTask(schedule, seed, engine=scale.engine) for schedule in schedules.values() for seed in seeds])
+    )
     curves: dict[str, dict[str, Any]] = {}
     for name, schedule in schedules.items():
         stages = [schedule.stage_at(epoch) for epoch in range(schedule.n_epochs)]

@@ -1,56 +1,67 @@
-"""Runs the figures: tasks over processes, results to files, progress to stderr.
+"""Runs the figures: tasks to worker processes or to any executor, records, pictures, tables and a report to files.
 
-Each finished task is written at once, atomically, to its own file under ``OUT/runs``; a run that was interrupted goes on where
-it stopped. The file's name is a hash of the task, of this package's source and of NumPy's version, and the task stands in the
-file too: a file that is damaged or belongs to another task is named and computed again.
+Each finished task is written at once to its own file under ``OUT/runs`` (see `results`); a run that was interrupted goes on
+where it stopped. A task that fails costs its figure and no other.
+
+What a figure's JSON file holds depends on the figure, the scale, the engine, the versions and the arithmetic of the machine.
+The entry ``run`` is the exception: it tells how the computing went, and varies.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import multiprocessing
 import os
 import platform
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import lru_cache
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
 from .. import __version__
 from .. import _checks as check
 from .._files import atomic_write
-from .tasks import SCALES, Arrays, Task
+from .pool import n_cpus, processes
+from .report import read_records, report, stem, table
+from .results import source_digest
+from .sweep import Sweep, TaskError
+from .tasks import ENGINES, SCALES
 
-FIGURES = ("fig1", "fig2", "samplers", "temperature", "wells", "annealing", "sgld")
+FIGURES = (
+    "fig1",
+    "fig2",
+    "samplers",
+    "temperature",
+    "wells",
+    "annealing",
+    "sgld",
+)
+"""Modules of this package, in the order in which they are run and reported."""
+
 MAIN_RESULT = ("fig1", "fig2")
-_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def run_figures(
     figures: Sequence[str] = MAIN_RESULT,
     *,
     scale: str = "default",
+    engine: str = "fast",
     out: str | os.PathLike[str] = "results",
+    page: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     fresh: bool = False,
-    report: Callable[[str], object] = print,
+    echo: Callable[[str], object] = print,
     progress: TextIO | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Run figures and write, for each, a picture (PNG), its numbers (JSON) and a table (CSV).
+    """Run figures; write, for each, a picture (PNG), its numbers (JSON) and a table (CSV), and a report of all (Markdown).
 
     Work goes to processes that start anew: a script that calls this needs ``if __name__ == "__main__":`` around the call.
 
@@ -60,14 +71,22 @@ def run_figures(
         Names out of `FIGURES`; default: those of the paper's main result.
     scale : {"default", "quick", "full"}
         See `SCALES`.
+    engine : {"fast", "reference"}
+        What trains: the vectorised loop, or the readable one.
     out : path
         Folder for the files.
+    page : path, optional
+        File of the report; default: ``report.md`` in `out` (``report-quick.md`` and ``report-full.md`` at the other scales). It
+        covers every figure that has a JSON file of this scale in `out`, those of earlier calls included.
     jobs : int, optional
         Number of processes; default: the number of CPUs this process may use. Results do not depend on it.
+    executor : concurrent.futures.Executor, optional
+        Where to run the tasks instead: a thread pool, a dask cluster, MPI. Only ``submit(function, task)`` is used, and the
+        futures it returns; it is never shut down. Its workers need this version of the package and, for speed, one BLAS thread.
     fresh : bool, default False
         Compute everything again, finished tasks included.
-    report : callable, default print
-        Gets each line of the report.
+    echo : callable, default print
+        Gets each line for the reader.
     progress : text stream, optional
         Where progress goes; default: stderr.
 
@@ -79,46 +98,75 @@ def run_figures(
     Raises
     ------
     TypeError, ValueError
-        If a figure, a scale or `jobs` is not one of those above.
+        If a figure, a scale, an engine or `jobs` is not one of those above, or if `jobs` and `executor` are both given.
     OSError
         If a file cannot be written.
+    TaskError
+        If tasks failed: after all others are done and all figures that need none of these are written. A claim that fails is a
+        result and no error.
     ChildProcessError
         If a worker process was killed from outside.
+
+    Examples
+    --------
+    In threads of this process, on a dask cluster, and on MPI (``mpiexec -n 8 python -m mpi4py.futures script.py``)::
+
+        run_figures(FIGURES, executor=concurrent.futures.ThreadPoolExecutor(2))
+        run_figures(FIGURES, executor=distributed.Client(address).get_executor(pure=False))
+        run_figures(FIGURES, executor=mpi4py.futures.MPIPoolExecutor())
     """
     check_figures(figures)
     check.choice("scale", scale, SCALES)
-    out = Path(out)
+    check.choice("engine", engine, ENGINES)
+    if executor is not None and jobs is not None:
+        raise ValueError(f"jobs must be left out where an executor is given, got {jobs!r}; the executor has its own workers")
     jobs = n_cpus() if jobs is None else check.integer("jobs", jobs)
-    probe = out / "runs" / "writable"
-    with atomic_write(probe):
-        pass  # better now than after the first long run
-    probe.unlink()
-    done = {}
+    out, progress = Path(out), progress or sys.stderr
+    page = out / f"{stem('report', scale)}.md" if page is None else Path(page)
+    for folder in (out / "runs", page.parent):
+        _try_writing(folder)  # better now than after the first long run
+    workers = f"{jobs} {'process' if jobs == 1 else 'processes'}" if executor is None else type(executor).__name__
+    done, failed = {}, []
 
-    with processes(jobs) as executor:
-
-        def compute(tasks: Sequence[Task]) -> list[Arrays]:
-            return run_tasks(tasks, out / "runs", executor, fresh=fresh, progress=progress or sys.stderr)
-
+    with processes(jobs) if executor is None else nullcontext(executor) as pool:
+        sweep = Sweep(out / "runs", pool, fresh=fresh, progress=progress)
         for name in figures:
             module = import_module(f".{name}", __package__)
-            start = time.perf_counter()
-            result = module.run(SCALES[scale], compute)
-            record = {
+            echo(f"\n{module.TITLE}")
+            start, seconds, n_earlier = time.perf_counter(), sweep.seconds, sweep.n_earlier
+            try:
+                result = module.run(replace(SCALES[scale], engine=engine), sweep.compute)
+            except TaskError as failure:
+                failed.append(f"{name} is not made: {failure}")
+                echo(f"  not made: {failure}")
+                continue
+            elapsed = time.perf_counter() - start
+            done[name] = {
                 "figure": name,
                 "title": module.TITLE,
                 "scale": scale,
+                "engine": engine,
                 "versions": _versions(),
-                "wall_time_s": round(time.perf_counter() - start, 1),
+                "run": {
+                    "wall_time_s": round(elapsed, 1) if sweep.n_earlier == n_earlier else None,
+                    "task_time_s": round(sweep.seconds - seconds, 1),
+                    "workers": workers,
+                    "machine": _machine(),
+                },
                 **result,
-                "verdicts": [vars(verdict) | {"holds": verdict.holds} for verdict in result["verdicts"]],
+                "verdicts": [verdict.record() for verdict in result["verdicts"]],
             }
-            done[name] = record
-            report(f"\n{module.TITLE}")
             for verdict in result["verdicts"]:
-                report(f"  {verdict}")
-            for path in _write(module, record, out / (name if scale == "default" else f"{name}-{scale}")):
-                report(f"  wrote {path}")
+                echo(f"  {verdict}")
+            for path in _write(module, done[name], out / stem(name, scale)):
+                echo(f"  wrote {path}")
+
+    if records := read_records(out, FIGURES, scale):
+        with atomic_write(page) as file:
+            file.write(report(records, FIGURES, os.path.relpath(out, page.parent)).encode())
+        echo(f"\n{table(records)}\nwrote {page}")
+    if failed:
+        raise TaskError("; ".join(failed))
     return done
 
 
@@ -130,153 +178,42 @@ def check_figures(figures: object) -> None:
         check.choice("figure", name, FIGURES)
 
 
+def titles() -> dict[str, str]:
+    """Title of each figure."""
+    return {name: import_module(f".{name}", __package__).TITLE for name in FIGURES}
+
+
+def _try_writing(folder: Path) -> None:
+    probe = folder / "writable"
+    with atomic_write(probe):
+        pass
+    probe.unlink()
+
+
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("numpy", "scipy", "matplotlib")}
-    return {"sgdnoise": __version__, "python": platform.python_version(), **packages}
+    return {"sgdnoise": __version__, "source": source_digest()[:8], "python": platform.python_version(), **packages}
 
 
-def n_cpus() -> int:
-    """Number of CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _machine() -> dict[str, Any]:
+    """Describe the machine without naming it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return {"cpu": cpu, "cores": n_cpus(), "system": f"{platform.system()} {platform.machine()}"}
 
 
 def _write(module: Any, record: dict[str, Any], stem: Path) -> Iterator[Path]:
-    """Write the JSON, CSV and PNG of one figure."""
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows(module.rows(record))
+    """Write the PNG, CSV and JSON of one figure, the JSON last: where it is, the others are."""
+    rows = io.StringIO(newline="")
+    csv.writer(rows).writerows(module.rows(record))
     picture = io.BytesIO()
     module.plot(record).savefig(picture, format="png")
-    contents = {"json": json.dumps(record, indent=1).encode(), "csv": table.getvalue().encode(), "png": picture.getvalue()}
+    contents = {"png": picture.getvalue(), "csv": rows.getvalue().encode(), "json": json.dumps(record, indent=1).encode()}
     for suffix, content in contents.items():
         path = stem.with_suffix("." + suffix)
         with atomic_write(path) as file:
             file.write(content)
         yield path
-
-
-def run_tasks(tasks: Sequence[Task], directory: Path, executor: Executor, *, fresh: bool, progress: TextIO) -> list[Arrays]:
-    """Submit the tasks that have no result file yet to `executor`; return all results in the tasks' order."""
-    results: dict[Task, Arrays] = {}
-    for task in tasks:
-        if not fresh and (arrays := _load(task, directory, progress)) is not None:
-            results[task] = arrays
-    missing = [task for task in tasks if task not in results]
-    if results:
-        print(f"{len(results)} of {len(tasks)} runs are there already", file=progress)
-    missing.sort(key=lambda task: -task.cost)  # long ones first, so that the processes end together
-    futures = {executor.submit(task_result, task): task for task in missing}
-    for future in _with_progress(futures, progress):
-        task = futures[future]
-        results[task] = future.result()
-        _save(task, results[task], directory)
-    return [results[task] for task in tasks]
-
-
-def task_result(task: Task) -> Arrays:
-    """Run a task; a function of its own because that is what can be sent to another process."""
-    return task.run()
-
-
-def _start_worker() -> None:
-    """Let Ctrl-C end a worker at once, and end it, too, when its parent is gone without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-@contextmanager
-def processes(n: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes with one BLAS thread each; on Ctrl-C or an error they are ended at once."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))  # read when a worker loads BLAS: many threads per core are 10 times slower
-    others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield executor
-    except BaseException as error:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        if isinstance(error, BrokenProcessPool):
-            hint = "finished runs are kept; if memory ran out, --jobs 1 needs less"
-            raise ChildProcessError(f"a worker process was killed; {hint}") from error
-        raise
-    finally:
-        executor.shutdown()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _with_progress(futures: dict[Future[Arrays], Task], stream: TextIO) -> Iterator[Future[Arrays]]:
-    """Pass on futures as they complete, with the time left on `stream`."""
-    if not futures:
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        pass
-    else:
-        yield from tqdm(as_completed(futures), total=len(futures), unit="run", file=stream)
-        return
-    start, done, total = time.perf_counter(), 0.0, sum(task.cost for task in futures.values())
-    for i, future in enumerate(as_completed(futures)):
-        yield future
-        done += futures[future].cost
-        elapsed = time.perf_counter() - start
-        left = elapsed * (total - done) / done
-        print(f"run {i + 1} of {len(futures)} done, {elapsed:.0f} s, about {left:.0f} s left", file=stream, flush=True)
-
-
-@lru_cache(maxsize=1)
-def _source_digest() -> str:
-    """Hash of the package's source: results of other code are not taken for this one's."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _path(task: Task, directory: Path) -> Path:
-    identity = f"{task!r} sgdnoise {_source_digest()} numpy {np.__version__}"
-    return directory / (hashlib.sha256(identity.encode()).hexdigest()[:20] + ".npz")
-
-
-def _save(task: Task, arrays: Arrays, directory: Path) -> None:
-    with atomic_write(_path(task, directory)) as file:
-        np.savez(file, task=np.array(repr(task)), digest=np.array(_digest(arrays)), **arrays)  # type: ignore[arg-type]
-
-
-def _digest(arrays: Arrays) -> str:
-    """Hash of the names, types and contents of arrays."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        array = np.asarray(array)
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
-    return digest.hexdigest()
-
-
-def _load(task: Task, directory: Path, progress: TextIO) -> Arrays | None:
-    """Load the result of a task; None if there is none, or none that can be trusted."""
-    path = _path(task, directory)
-    if not path.exists():
-        return None
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:  # np.load leaks a damaged file
-            arrays = {name: file[name] for name in file.files}
-        owner, digest = str(arrays.pop("task")), str(arrays.pop("digest"))
-        if owner == repr(task) and digest == _digest(arrays):
-            return arrays
-        problem = "belongs to another task" if owner != repr(task) else "is damaged (its contents have changed)"
-    except Exception as error:  # a damaged zip file can raise almost anything
-        problem = f"is damaged ({error})"
-    print(f"{path} {problem}: computing it again", file=progress)
-    return None

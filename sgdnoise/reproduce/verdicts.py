@@ -70,6 +70,10 @@ class Verdict:
             return "FAILS"
         return f"HOLDS WITHIN {self.scope}" if self.scope else "HOLDS"
 
+    def record(self) -> dict[str, object]:
+        """Everything as a dict that JSON can hold."""
+        return vars(self) | {"holds": self.holds, "word": self.word, "control_flagged": self.control_flagged}
+
     def __str__(self) -> str:
         """One line to print."""
         interval = "" if self.interval is None else f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]"
