@@ -10,6 +10,7 @@ import pytest
 
 from sgdnoise import __version__, noise_scale
 from sgdnoise.cli import main
+from sgdnoise.reproduce import FIGURES
 
 CONVERT = ["convert", "--learning-rate", "0.1", "--batch-size", "128", "--n-train", "50000"]
 SCHEDULE = ["schedule", "--learning-rate", "0.1", "--batch-size", "128", "--n-train", "50000", "--momentum", "0.9"]
@@ -141,15 +142,31 @@ def test_schedule(capsys):
         ([*SCHEDULE, "--max-batch-size", "64"], "max_batch_size must be an integer from 128"),
         (
             ["reproduce", "fig99"],
-            "figure must be one of 'fig1', 'fig2', 'samplers', 'temperature', 'wells', 'annealing', 'sgld', got 'fig99'",
+            f"figure must be one of {', '.join(map(repr, FIGURES))}, got 'fig99'",
         ),
         (["reproduce", "fig1", "--jobs", "0"], "jobs must be an integer, at least 1"),
+        (["reproduce", "fig1", "--jobs", "1", "--dask", "tcp://127.0.0.1:1"], "--dask: not allowed with argument --jobs"),
+        (["reproduce", "fig1", "--engine", "warp"], "invalid choice: 'warp'"),
     ],
 )
 def test_bad_arguments_end_with_status_2_and_one_clear_line(capsys, argv, message):
     status, out, err = call(capsys, *argv)
     assert (status, out) == (2, "")
     assert re.search(message, err.splitlines()[-1])
+
+
+def test_the_figures_are_listed(capsys):
+    status, out, _ = call(capsys, "reproduce", "--list")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(FIGURES)
+    assert "Figure 2: equal noise" in out
+
+
+def test_dask_is_optional(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    status, _, err = call(capsys, "reproduce", "fig1", "--dask", "tcp://127.0.0.1:1")
+    assert status == 2
+    assert '--dask needs the package distributed: pip install "sgdnoise[cluster]"' in err
 
 
 def test_the_module_runs_as_a_program():

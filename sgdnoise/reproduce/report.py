@@ -102,7 +102,7 @@ def report(records: Sequence[Record], figures: Sequence[str], folder: str | os.P
         parts.append(f"## {record['title']}")
         parts.append(f"![{title}; {sum(v.holds for v in claims)} of {len(claims)} claims hold.]({picture})")
         how = command([record["figure"]], record["scale"], record["engine"])
-        parts.append(f"`{how}`, {_duration(record['run']['wall_time_s'])}.")
+        parts.append(f"`{how}`: {_time([record])}.")
         parts.append("\n".join(f"- {_escaped(str(verdict))}" for verdict in claims))
     return "\n\n".join(parts) + "\n"
 
@@ -114,8 +114,8 @@ def _made(records: Sequence[Record], figures: Sequence[str]) -> str:
     machine, versions = first["run"]["machine"], first["versions"]
     lines = [
         f"`{command(names, first['scale'], first['engine'], figures)}` on {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['system']}; {', '.join(f'{name} {number}' for name, number in versions.items())}. "
-        f"{_duration(sum(record['run']['wall_time_s'] for record in records))} with {first['run']['workers']}."
+        f"{machine['system']}; {', '.join(f'{name} {number}' for name, number in versions.items())}; "
+        f"{_time(records)} with {first['run']['workers']}."
     ]
     if missing := [name for name in figures if name not in names]:
         lines.append(f"Not here: {', '.join(missing)}.")
@@ -125,18 +125,23 @@ def _made(records: Sequence[Record], figures: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} minutes"
+def _time(records: Sequence[Record]) -> str:
+    """Wall time of all together, or what their tasks took where some were there from an earlier run."""
+    times = [record["run"] for record in records]
+    whole = all(time["wall_time_s"] is not None for time in times)
+    seconds = sum(time["wall_time_s" if whole else "task_time_s"] for time in times)
+    duration = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} minutes"
+    return f"wall time {duration}" if whole else f"{duration} of computing, added up over tasks and runs"
 
 
 def _summary(records: Sequence[Record]) -> str:
     """Count the verdicts of each kind, and name the claims whose negative control was not flagged."""
     everything = [verdict for record in records for verdict in verdicts(record)]
     counts = Counter(_kind(verdict) for verdict in everything)
-    summary = f"{len(everything)} claims: {', '.join(f'{counts[kind]} {kind}' for kind in _KINDS if counts[kind])}."
+    summary = f"Claims: {', '.join(f'{counts[kind]} {kind}' for kind in _KINDS if counts[kind])}."
     controls = [verdict for verdict in everything if verdict.control_value is not None]
     blind = [verdict.claim for verdict in controls if not verdict.control_flagged]
-    summary += f" {len(controls) - len(blind)} of {len(controls)} negative controls are flagged."
+    summary += f" Negative controls flagged: {len(controls) - len(blind)} of {len(controls)}."
     return summary + "".join(f" NOT FLAGGED: the control of '{claim}'." for claim in blind)
 
 

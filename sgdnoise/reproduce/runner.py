@@ -129,7 +129,7 @@ def run_figures(
     done, failed = {}, []
 
     with processes(jobs) if executor is None else nullcontext(executor) as pool:
-        sweep = Sweep(out / "runs", pool, fresh=fresh, progress=progress)
+        sweep = Sweep(out / "runs", pool, lent=executor is not None, fresh=fresh, progress=progress)
         for name in figures:
             module = import_module(f".{name}", __package__)
             echo(f"\n{module.TITLE}")

@@ -25,6 +25,9 @@ class Sweep:
         Folder of the result files.
     executor : concurrent.futures.Executor
         Where tasks run; only ``submit(function, task)`` is used.
+    lent : bool
+        Whether the executor lives on after an error or Ctrl-C, so that what waits in it has to be cancelled. (One whose
+        processes are about to be ended is left alone: it sets all its futures itself, and does not expect cancelled ones.)
     fresh : bool
         Compute again what is there from an earlier run.
     progress : text stream
@@ -38,11 +41,12 @@ class Sweep:
         How many of them were there from an earlier run.
     """
 
-    def __init__(self, directory: Path, executor: Executor, *, fresh: bool, progress: TextIO) -> None:
+    def __init__(self, directory: Path, executor: Executor, *, lent: bool, fresh: bool, progress: TextIO) -> None:
         self.seconds = 0.0
         self.n_earlier = 0
         self._directory = directory
         self._executor = executor
+        self._lent = lent
         self._fresh = fresh
         self._progress = progress
         self._of_this_run: set[Task] = set()
@@ -82,8 +86,8 @@ class Sweep:
                     outcome = future.result()
                 except BrokenExecutor:
                     raise
-                except Exception as error:  # whatever it is, the others go on
-                    failed[task] = error
+                except Exception as problem:  # whatever it is, the others go on
+                    failed[task] = problem
                     continue
                 if outcome.source != source_digest():
                     failed[task] = ImportError("the worker that ran it has another version of sgdnoise or NumPy")
@@ -92,13 +96,15 @@ class Sweep:
                 self._of_this_run.add(task)
                 done[task] = outcome
         except BaseException:
-            for future in futures:
-                future.cancel()
+            if self._lent:
+                for future in futures:
+                    future.cancel()
             raise
         if failed:
-            task, first = next(iter(failed.items()))
+            first = next(task for task in tasks if task in failed)
+            error = failed[first]
             number = f"{len(failed)} of {len(tasks)} runs failed"
-            raise TaskError(f"{number}, {task!r} with {type(first).__name__}: {first}") from first
+            raise TaskError(f"{number}, {first!r} with {type(error).__name__}: {error}") from error
         return done
 
 

@@ -1,0 +1,118 @@
+"""The table and the page of all verdicts, from made-up records and from files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sgdnoise.reproduce import FIGURES, Verdict, report, table
+from sgdnoise.reproduce.report import read_records, verdicts
+
+RUN = {
+    "wall_time_s": 100.0,
+    "task_time_s": 190.0,
+    "workers": "2 processes",
+    "machine": {"cpu": "Some CPU", "cores": 2, "system": "Linux x86_64"},
+}
+HOLDS = Verdict(
+    "curves agree", "P1, fig. 2", "max |a|/|b|", 0.04567, 0.1, interval=(0.03, 0.06), control="eps/B", control_value=0.7
+)
+WITHIN = Verdict(
+    "the law is exact", "measured here", "ratio", 3.0, 2.0, "at least", scope="B <= N/10", control="c", control_value=9.0
+)
+FAILS = Verdict("it is *so*", "P1, sec. 4", "x", 0.2, 0.1)
+
+
+def record(name, *verdicts, **changes):
+    versions = {"sgdnoise": "0.1.0", "source": "0123abcd", "numpy": "2.4.0"}
+    made = {"figure": name, "title": f"Title of {name}", "scale": "default", "engine": "fast", "versions": versions, "run": RUN}
+    return json.loads(json.dumps({**made, "verdicts": [verdict.record() for verdict in verdicts], **changes}))
+
+
+RECORDS = [record("fig1", HOLDS), record("fig2", WITHIN, FAILS)]
+
+
+def test_verdicts_survive_json():
+    assert [verdicts(made) for made in RECORDS] == [[HOLDS], [WITHIN, FAILS]]
+    written = RECORDS[1]["verdicts"][0]
+    assert (written["holds"], written["word"], written["control_flagged"]) == (True, "HOLDS WITHIN B <= N/10", False)
+
+
+def test_the_table_in_full():
+    assert (
+        table(RECORDS, 110)
+        == """\
+figure      verdict      value [95% interval]      holds if       negative control      claim
+fig1        HOLDS        0.0457 [0.03, 0.06]       at most 0.1    0.7, flagged          curves agree
+fig2        HOLDS WITHIN 3                         at least 2     9, NOT FLAGGED        the law is exact
+                                                                                        (within B <= N/10)
+fig2        FAILS        0.2                       at most 0.1                          it is *so*
+
+Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 1 of 2. NOT FLAGGED: the control of 'the law is exact'."""
+    )
+
+
+def test_the_page_in_full():
+    assert (
+        report(RECORDS, ["fig1", "fig2", "fig3"], "figures")
+        == r"""# The papers' claims, measured
+
+`sgdnoise reproduce fig1 fig2` on Some CPU, 2 cores, Linux x86_64; sgdnoise 0.1.0, source 0123abcd, numpy 2.4.0; wall time 3.3 minutes with 2 processes.
+Not here: fig3.
+
+Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 1 of 2. NOT FLAGGED: the control of 'the law is exact'.
+
+| figure | verdict | value [95% interval] | holds if | negative control | claim |
+|---|---|---|---|---|---|
+| fig1 | HOLDS | 0.0457 \[0.03, 0.06\] | at most 0.1 | 0.7, flagged | curves agree |
+| fig2 | HOLDS WITHIN | 3 | at least 2 | 9, NOT FLAGGED | the law is exact (within B \<= N/10) |
+| fig2 | FAILS | 0.2 | at most 0.1 |  | it is \*so\* |
+
+## Title of fig1
+
+![Title of fig1; 1 of 1 claims hold.](figures/fig1.png)
+
+`sgdnoise reproduce fig1`: wall time 100 s.
+
+- HOLDS: curves agree (P1, fig. 2): max \|a\|/\|b\| = 0.0457 \[0.03, 0.06\], at most 0.1; control (eps/B): 0.7, flagged
+
+## Title of fig2
+
+![Title of fig2; 1 of 2 claims hold.](figures/fig2.png)
+
+`sgdnoise reproduce fig2`: wall time 100 s.
+
+- HOLDS WITHIN B \<= N/10: the law is exact (measured here): ratio = 3, at least 2; control (c): 9, NOT FLAGGED
+- FAILS: it is \*so\* (P1, sec. 4): x = 0.2, at most 0.1
+"""
+    )
+
+
+def test_the_page_says_how_it_was_made():
+    assert "`sgdnoise reproduce all`" in report(RECORDS, ["fig1", "fig2"])
+    assert "Not here" not in report(RECORDS, ["fig1", "fig2"])
+    quick = [record("fig1", HOLDS, scale="quick", engine="reference")]
+    page = report(quick, FIGURES)
+    assert page.count("`sgdnoise reproduce fig1 --quick --engine reference`") == 2
+    assert "(fig1-quick.png)" in page
+    resumed = [RECORDS[0], record("fig2", FAILS, run={**RUN, "wall_time_s": None})]
+    assert "6.3 minutes of computing, added up over tasks and runs with 2 processes." in report(resumed, FIGURES)
+    other = [RECORDS[0], record("fig2", FAILS, versions={"numpy": "1"}), record("sgld", FAILS, engine="reference")]
+    assert "on another machine (see their JSON): fig2, sgld." in report(other, FIGURES)
+
+
+def test_records_are_read_from_files_and_what_is_none_is_left_out(tmp_path):
+    for made in RECORDS:
+        (tmp_path / f"{made['figure']}.json").write_text(json.dumps(made))
+    (tmp_path / "fig1-quick.json").write_text(json.dumps(record("fig1", FAILS, scale="quick")))
+    assert read_records(tmp_path, FIGURES, "default") == RECORDS
+    assert [made["scale"] for made in read_records(tmp_path, FIGURES, "quick")] == ["quick"]
+    for text in ('{"figure": "sgld"', "[]", json.dumps(record("fig2", FAILS)), '{"figure": "sgld", "scale": "default"}'):
+        (tmp_path / "sgld.json").write_text(text)
+        assert read_records(tmp_path, FIGURES, "default") == RECORDS
+    assert read_records(tmp_path / "nowhere", FIGURES, "default") == []
+
+
+@pytest.mark.parametrize("picture", sorted(Path(__file__).parent.parent.glob("tutorials/figures/*.png")), ids=lambda p: p.stem)
+def test_a_committed_picture_has_its_numbers_beside_it(picture):
+    assert picture.with_suffix(".json").exists()

@@ -1,0 +1,398 @@
+"""The runner: executors, resuming, damaged files, failures, kills, a full disk."""
+
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import import_module, util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sgdnoise import Schedule, Stage
+from sgdnoise.reproduce import SCALES, TaskError, TrainingTask, run_figures, runner
+from sgdnoise.reproduce.pool import processes
+from sgdnoise.reproduce.results import load, result_path, run_task
+from sgdnoise.reproduce.sweep import Sweep
+from sgdnoise.reproduce.tasks import METRICS
+
+TASKS = [TrainingTask(Schedule([Stage(1, 0.1, 5000)]), seed) for seed in (0, 1)]
+SCRIPT = Path(__file__).parent / "tiny.py"
+TINY = [sys.executable, str(SCRIPT), "reproduce", "tiny", "--jobs", "1", "--out"]
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The module of the small figure, registered as the only one."""
+    spec = util.spec_from_file_location("sgdnoise.reproduce.tiny", SCRIPT)
+    module = util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    monkeypatch.setattr(runner, "FIGURES", ("tiny",))
+    spec.loader.exec_module(module)
+    return module
+
+
+class InOrder:
+    """The least that an executor can be: runs a task when it is submitted. It has no shutdown."""
+
+    def __init__(self):
+        self.submitted = []
+
+    def submit(self, function, task):
+        self.submitted.append(task)
+        future = Future()
+        try:
+            future.set_result(function(task))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Backwards(InOrder):
+    """Completes what was submitted last first, in another thread, and only when everything is there."""
+
+    def __init__(self, n_tasks):
+        super().__init__()
+        self.n_tasks = n_tasks
+
+    def submit(self, function, task):
+        future = Future()
+        self.submitted.append((future, task))
+        if len(self.submitted) == self.n_tasks:
+            threading.Thread(target=self._run, args=(function,)).start()
+        return future
+
+    def _run(self, function):
+        for future, task in reversed(self.submitted):
+            future.set_result(function(task))
+
+
+def sweep(directory, tasks=TASKS, executor=None, fresh=False):
+    """Results and progress."""
+    progress = io.StringIO()
+    results = Sweep(directory, executor or InOrder(), lent=True, fresh=fresh, progress=progress).compute(tasks)
+    return results, progress.getvalue()
+
+
+def equal(first, second):
+    return len(first) == len(second) and all(
+        set(a) == set(b) and all(np.array_equal(a[name], b[name]) for name in a) for a, b in zip(first, second, strict=True)
+    )
+
+
+def contents(directory, name="tiny"):
+    """The figure's JSON without what may vary."""
+    record = json.loads((directory / f"{name}.json").read_text())
+    assert set(record.pop("run")) == {"wall_time_s", "task_time_s", "workers", "machine"}
+    return record
+
+
+def test_results_are_the_same_bits_for_any_executor_and_order_of_completion(tmp_path):
+    """Processes, one and two; threads; at once; backwards."""
+    expected = [task.run() for task in TASKS]
+    assert not equal(expected[:1], expected[1:])
+    for jobs in (1, 2):
+        with processes(jobs) as executor:
+            assert equal(sweep(tmp_path / f"{jobs}", executor=executor)[0], expected)
+    with ThreadPoolExecutor(2) as executor:
+        assert equal(sweep(tmp_path / "threads", executor=executor)[0], expected)
+        assert executor.submit(abs, -1).result() == 1  # it was not shut down
+    assert equal(sweep(tmp_path / "at once")[0], expected)
+    assert equal(sweep(tmp_path / "backwards", executor=Backwards(2))[0], expected)
+
+
+def test_an_executor_makes_the_files_that_processes_make(tmp_path, tiny):
+    subprocess.run([*TINY, tmp_path / "processes"], check=True, capture_output=True)
+    executor = InOrder()
+    run_figures(["tiny"], out=tmp_path / "given", executor=executor, echo=str, progress=io.StringIO())
+    assert len(executor.submitted) == 20
+    assert contents(tmp_path / "given") == contents(tmp_path / "processes")
+    assert json.loads((tmp_path / "given/tiny.json").read_text())["run"]["workers"] == "InOrder"
+    assert json.loads((tmp_path / "processes/tiny.json").read_text())["run"]["workers"] == "1 process"
+    with pytest.raises(ValueError, match="jobs must be left out where an executor is given, got 2"):
+        run_figures(["tiny"], executor=executor, jobs=2)
+
+
+def test_results_resume_and_damaged_or_foreign_files_are_named_and_computed_again(tmp_path):
+    tasks = [*TASKS, TrainingTask(TASKS[0].schedule, 2)]
+    first, _ = sweep(tmp_path, tasks)
+    paths = [result_path(task, tmp_path) for task in tasks]
+    times = [path.stat().st_mtime_ns for path in paths]
+    again, progress = sweep(tmp_path, tasks)
+    assert "3 of 3 runs are there already" in progress
+    assert [path.stat().st_mtime_ns for path in paths] == times
+    for path, length in zip(paths[:2], (200, 1), strict=True):
+        path.write_bytes(path.read_bytes()[:-length])
+    paths[2].write_bytes(paths[1].read_bytes()[:0])
+    mended, progress = sweep(tmp_path, tasks)
+    assert all(f"{path} is damaged" in progress for path in paths)
+    swap = [path.read_bytes() for path in paths]
+    paths[0].write_bytes(swap[1])
+    swapped, progress = sweep(tmp_path, tasks)
+    assert f"{paths[0]} belongs to another task" in progress
+    assert "2 of 3 runs are there already" in progress
+    executor = InOrder()
+    fresh, progress = sweep(tmp_path, tasks, executor, fresh=True)
+    assert "already" not in progress
+    assert set(executor.submitted) == set(tasks)
+    assert all(equal(first, results) for results in (again, mended, swapped, fresh))
+
+
+def test_a_task_that_is_asked_for_twice_runs_once(tmp_path, tiny):
+    """Within a figure and by two figures of a run, --fresh included."""
+    tasks, executor = [tiny.TinyTask(seed) for seed in (0, 1, 0)], InOrder()
+    for fresh in (False, True):
+        one = Sweep(tmp_path, executor, lent=True, fresh=fresh, progress=io.StringIO())
+        first = one.compute(tasks)
+        assert equal(first, one.compute(tasks))
+        assert equal(first[:1], first[2:])
+    assert sorted(task.seed for task in executor.submitted) == [0, 0, 1, 1]
+
+
+def test_time_is_that_of_the_tasks_also_after_resuming(tmp_path, tiny):
+    def record():
+        return run_figures(["tiny"], out=tmp_path, executor=InOrder(), echo=str, progress=io.StringIO())["tiny"]["run"]
+
+    first, second = record(), record()
+    assert first["task_time_s"] == second["task_time_s"] >= 20 * 0.01
+    assert first["wall_time_s"] >= first["task_time_s"]
+    assert second["wall_time_s"] is None  # a part of it was done before
+
+
+def test_every_damaged_byte_is_found(tmp_path):
+    """A result file with one byte changed, at 200 places: it is computed again, or its contents are those of the task."""
+    results, _ = sweep(tmp_path, TASKS[:1])
+    path = result_path(TASKS[0], tmp_path)
+    whole = path.read_bytes()
+    for position in np.linspace(0, len(whole) - 1, 200).astype(int):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        outcome = load(TASKS[0], tmp_path, io.StringIO())
+        assert outcome is None or equal([outcome.arrays], results)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Fails."""
+
+    seed: int = 0
+    cost: float = 1.0
+
+    def run(self):
+        raise ValueError(f"no luck with {self.seed}")
+
+
+def test_a_failing_task_costs_its_figure_and_no_other(tmp_path, tiny, monkeypatch):
+    def run(scale, compute):
+        compute([Bad(0), *(tiny.TinyTask(seed) for seed in range(20)), Bad(1)])
+
+    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.bad", SimpleNamespace(TITLE="Bad", run=run))
+    monkeypatch.setattr(runner, "FIGURES", ("bad", "tiny"))
+    executor, lines = InOrder(), []
+    message = r"^bad is not made: 2 of 22 runs failed, Bad\(seed=0, cost=1.0\) with ValueError: no luck with 0$"
+    with pytest.raises(TaskError, match=message):
+        run_figures(["bad", "tiny"], out=tmp_path, executor=executor, echo=lines.append, progress=io.StringIO())
+    assert len(executor.submitted) == 22  # the others went on, and tiny needed none of them again
+    assert (tmp_path / "tiny.json").exists()
+    assert not (tmp_path / "bad.json").exists()
+    assert "Not here: bad." in (tmp_path / "report.md").read_text()
+    assert any(line.startswith("  not made: 2 of 22 runs failed") for line in lines)
+
+
+def test_an_error_in_a_process_keeps_what_is_done(tmp_path):
+    bad = TrainingTask(Schedule([Stage(1, 50.0, 5000)]), 0)
+    with processes(2) as executor, pytest.raises(TaskError, match=r"1 of 2 runs failed, Train.*seed=0.* DivergenceError: "):
+        sweep(tmp_path, [TASKS[0], bad], executor)
+    assert result_path(TASKS[0], tmp_path).exists()
+    assert not result_path(bad, tmp_path).exists()
+
+
+def test_the_command_reports_failed_tasks_and_ends_with_status_1(tmp_path):
+    script = tmp_path / "failing.py"
+    script.write_text(SCRIPT.read_text().replace("time.sleep(0.01)", "assert self.seed != 3, 'not 3'"))
+    run = subprocess.run([sys.executable, script, *TINY[2:], tmp_path], capture_output=True, text=True)
+    assert run.returncode == 1
+    error = "sgdnoise reproduce: error: tiny is not made: 1 of 20 runs failed, TinyTask(seed=3, cost=1.0) with AssertionError: not 3"
+    assert run.stderr.splitlines()[-1] == error
+    assert "Traceback" not in run.stderr
+    assert len(list((tmp_path / "runs").glob("*.npz"))) == 19
+
+
+def test_a_claim_that_fails_is_no_error(tmp_path):
+    script = tmp_path / "failing.py"
+    script.write_text(SCRIPT.read_text().replace("means.mean()), 1.0", "means.mean()), -1.0"))
+    run = subprocess.run([sys.executable, script, *TINY[2:], tmp_path], capture_output=True, text=True, check=True)
+    assert "FAILS: |small|" in run.stdout
+    assert "Claims: 1 FAILS." in run.stdout
+
+
+def test_a_worker_with_other_source_is_found(tmp_path):
+    class Elsewhere(InOrder):
+        def submit(self, function, task):
+            return super().submit(lambda task: function(task)._replace(source="other"), task)
+
+    with pytest.raises(TaskError, match="another version of sgdnoise or NumPy"):
+        sweep(tmp_path, TASKS[:1], Elsewhere())
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_killed_ten_times_and_resumed_the_numbers_are_those_of_an_undisturbed_run(tmp_path):
+    """SIGKILL, each time when a few more results are there and a random moment has passed; the last time all are."""
+    subprocess.run([*TINY, tmp_path / "undisturbed"], check=True, capture_output=True)
+    out = tmp_path / "killed"
+    rng = np.random.default_rng(0)
+    survived = 0
+    for n_results in (0, 2, 4, 6, 8, 10, 12, 14, 17, 20):
+        process = subprocess.Popen([*TINY, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(list(out.glob("runs/*.npz"))) < n_results and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.02))
+        process.kill()
+        survived += process.wait() == 0
+    assert survived <= 1  # the runs were killed, and not over before
+    assert not (out / "tiny.json").exists() or survived
+    subprocess.run([*TINY, out], check=True, capture_output=True)
+    assert contents(out) == contents(tmp_path / "undisturbed")
+    assert (out / "tiny.png").read_bytes() == (tmp_path / "undisturbed/tiny.png").read_bytes()
+
+
+def test_a_killed_worker_is_reported_in_one_line_and_orphans_end(tmp_path):
+    command = [sys.executable, "-m", "sgdnoise", "reproduce", "fig2", "--quick", "--jobs", "1", "--out", str(tmp_path)]
+
+    def workers(pid):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+    def started():
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not (found := workers(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        return process, found[0]
+
+    process, worker = started()
+    os.kill(worker, signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].startswith("sgdnoise reproduce: error: a worker process was killed; finished runs are kept")
+    assert "Traceback" not in err
+    process, worker = started()
+    process.kill()
+    process.communicate(timeout=30)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_ctrl_c_keeps_what_is_done_and_ends_with_130(tmp_path):
+    command = [sys.executable, "-m", "sgdnoise", "reproduce", "fig2", "--quick", "--jobs", "1", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # it may be ignored where tests run
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "runs").glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; what is done is kept" in err
+    assert "Traceback" not in err
+    assert list((tmp_path / "runs").glob("*.npz"))
+    assert not (tmp_path / "fig2-quick.json").exists()
+
+
+def test_after_an_error_nothing_that_waits_in_a_given_executor_is_run(tmp_path, tiny, monkeypatch):
+    """As on Ctrl-C: what was submitted to an executor that lives on is cancelled."""
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sgdnoise.reproduce.sweep.save", interrupted)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path, [tiny.TinyTask(seed) for seed in range(100)], executor)
+    assert executor._work_queue.qsize() <= 1  # the pool's own wake-up call
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-m", "sgdnoise", "reproduce", "fig1", "--out", str(tmp_path / "file" / "results")]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.startswith("sgdnoise reproduce: error: ")
+    assert len(run.stderr.splitlines()) == 1
+    assert Path(tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("n_bytes", [100, 2000])
+def test_a_disk_that_fills_up_ends_in_one_clear_line_and_leaves_no_half_file(tmp_path, n_bytes):
+    """A limit on the size of files: result files are longer than 100 bytes, the picture is longer than 2000."""
+    run = subprocess.run(
+        [*TINY, tmp_path],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes)),
+    )
+    assert run.returncode == 1
+    lines = [line for line in run.stderr.splitlines() if line and not line.startswith("run ") and "run/s" not in line]
+    assert len(lines) == 1, run.stderr
+    assert lines[0].startswith(f"sgdnoise reproduce: error: [Errno 27] File too large: '{tmp_path}/")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.parent.name for path in files} <= {"runs"}
+    assert all(path.suffix == ".npz" for path in files)
+    assert len(files) == (0 if n_bytes == 100 else 20)
+    subprocess.run([*TINY, tmp_path], check=True, capture_output=True)  # and with more space it goes on
+
+
+def test_a_figure_list_is_not_a_string():
+    with pytest.raises(TypeError, match="figures must be a sequence of names, got 'fig1'"):
+        run_figures("fig1")
+
+
+def test_progress_without_tqdm_has_a_line_per_run_with_the_time_left(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    progress = sweep(tmp_path)[1].splitlines()
+    assert len(progress) == 2
+    assert progress[0].startswith("run 1 of 2 done, ")
+    assert progress[1].endswith("about 0 s left")
+
+
+def test_the_environment_is_left_as_it_was(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with processes(1) as executor:
+        assert executor.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+def test_the_engine_reaches_the_tasks():
+    """Of every figure that trains, and its result file is another's."""
+    fast, reference = (TrainingTask(TASKS[0].schedule, 0, engine=engine) for engine in ("fast", "reference"))
+    assert result_path(fast, Path()) != result_path(reference, Path())
+    for engine in ("fast", "reference"):
+        asked = []
+
+        def compute(tasks, asked=asked):
+            asked.extend(tasks)
+            raise InterruptedError
+
+        for name in runner.FIGURES:
+            with suppress(InterruptedError):
+                import_module(f"sgdnoise.reproduce.{name}").run(replace(SCALES["quick"], engine=engine), compute)
+        assert {task.engine for task in asked if hasattr(task, "engine")} == {engine}
+    assert set(METRICS) == set(run_task(reference).arrays)

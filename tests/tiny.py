@@ -1,0 +1,58 @@
+"""A figure of twenty small tasks, and the command line with it: ``python tests/tiny.py reproduce tiny --out DIR``."""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgdnoise.reproduce import Verdict, runner
+from sgdnoise.reproduce.verdicts import bootstrap_interval
+
+TITLE = "Tiny: twenty means"
+
+
+@dataclass(frozen=True)
+class TinyTask:
+    seed: int
+    cost: float = 1.0
+
+    def run(self):
+        time.sleep(0.01)
+        X = np.random.default_rng(self.seed).standard_normal((50, 50))
+        return {"mean": (X @ X).mean(axis=0)}
+
+
+def run(scale, compute):
+    results = compute([TinyTask(seed) for seed in range(20)])
+    means = np.array([result["mean"].mean() for result in results])
+    interval = bootstrap_interval(lambda draw: float(means[draw].mean()), len(means))
+    verdict = Verdict(
+        "|small|", "measured here", "mean", float(means.mean()), 1.0, interval=interval, control="2", control_value=2.0
+    )
+    return {"means": [result["mean"].tolist() for result in results], "verdicts": [verdict]}
+
+
+def rows(result):
+    return [["mean"], *([sum(mean)] for mean in result["means"])]
+
+
+def plot(result):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots().plot(np.mean(result["means"], axis=1))
+    return figure
+
+
+def register():
+    """Make this module one of the figures, and the only one."""
+    sys.modules["sgdnoise.reproduce.tiny"] = sys.modules[__name__]
+    runner.FIGURES = ("tiny",)
+
+
+if __name__ == "__main__":
+    from sgdnoise.cli import main
+
+    register()
+    main()
