@@ -72,7 +72,7 @@ Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 1 of 2. NOT
 
 ![Title of fig1; 1 of 1 claims hold.](figures/fig1.png)
 
-`sgdnoise reproduce fig1`: wall time 100 s.
+`sgdnoise reproduce fig1`: 3.2 minutes of computing.
 
 - HOLDS: curves agree (P1, fig. 2): max \|a\|/\|b\| = 0.0457 \[0.03, 0.06\], at most 0.1; control (eps/B): 0.7, flagged
 
@@ -80,7 +80,7 @@ Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 1 of 2. NOT
 
 ![Title of fig2; 1 of 2 claims hold.](figures/fig2.png)
 
-`sgdnoise reproduce fig2`: wall time 100 s.
+`sgdnoise reproduce fig2`: 3.2 minutes of computing.
 
 - HOLDS WITHIN B \<= N/10: the law is exact (measured here): ratio = 3, at least 2; control (c): 9, NOT FLAGGED
 - FAILS: it is \*so\* (P1, sec. 4): x = 0.2, at most 0.1
@@ -96,7 +96,7 @@ def test_the_page_says_how_it_was_made():
     assert page.count("`sgdnoise reproduce fig1 --quick --engine reference`") == 2
     assert "(fig1-quick.png)" in page
     resumed = [RECORDS[0], record("fig2", FAILS, run={**RUN, "wall_time_s": None})]
-    assert "6.3 minutes of computing, added up over tasks and runs with 2 processes." in report(resumed, FIGURES)
+    assert "6.3 minutes of computing, added up over tasks and runs, with 2 processes." in report(resumed, FIGURES)
     other = [RECORDS[0], record("fig2", FAILS, versions={"numpy": "1"}), record("sgld", FAILS, engine="reference")]
     assert "on another machine (see their JSON): fig2, sgld." in report(other, FIGURES)
 

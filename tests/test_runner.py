@@ -80,7 +80,7 @@ class Backwards(InOrder):
 def sweep(directory, tasks=TASKS, executor=None, fresh=False):
     """Results and progress."""
     progress = io.StringIO()
-    results = Sweep(directory, executor or InOrder(), lent=True, fresh=fresh, progress=progress).compute(tasks)
+    results = Sweep(directory, executor or InOrder(), fresh=fresh, progress=progress).compute(tasks)
     return results, progress.getvalue()
 
 
@@ -152,7 +152,7 @@ def test_a_task_that_is_asked_for_twice_runs_once(tmp_path, tiny):
     """Within a figure and by two figures of a run, --fresh included."""
     tasks, executor = [tiny.TinyTask(seed) for seed in (0, 1, 0)], InOrder()
     for fresh in (False, True):
-        one = Sweep(tmp_path, executor, lent=True, fresh=fresh, progress=io.StringIO())
+        one = Sweep(tmp_path, executor, fresh=fresh, progress=io.StringIO())
         first = one.compute(tasks)
         assert equal(first, one.compute(tasks))
         assert equal(first[:1], first[2:])
@@ -247,12 +247,13 @@ def test_a_worker_with_other_source_is_found(tmp_path):
 
 def test_killed_ten_times_and_resumed_the_numbers_are_those_of_an_undisturbed_run(tmp_path):
     """SIGKILL, each time when a few more results are there and a random moment has passed; the last time all are."""
-    subprocess.run([*TINY, tmp_path / "undisturbed"], check=True, capture_output=True)
+    command = [sys.executable, SCRIPT]
+    subprocess.run([*command, tmp_path / "undisturbed"], check=True, capture_output=True)
     out = tmp_path / "killed"
     rng = np.random.default_rng(0)
     survived = 0
     for n_results in (0, 2, 4, 6, 8, 10, 12, 14, 17, 20):
-        process = subprocess.Popen([*TINY, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while len(list(out.glob("runs/*.npz"))) < n_results and process.poll() is None:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.02))
@@ -260,7 +261,7 @@ def test_killed_ten_times_and_resumed_the_numbers_are_those_of_an_undisturbed_ru
         survived += process.wait() == 0
     assert survived <= 1  # the runs were killed, and not over before
     assert not (out / "tiny.json").exists() or survived
-    subprocess.run([*TINY, out], check=True, capture_output=True)
+    subprocess.run([*command, out], check=True, capture_output=True)
     assert contents(out) == contents(tmp_path / "undisturbed")
     assert (out / "tiny.png").read_bytes() == (tmp_path / "undisturbed/tiny.png").read_bytes()
 
@@ -323,9 +324,36 @@ def test_after_an_error_nothing_that_waits_in_a_given_executor_is_run(tmp_path, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sgdnoise.reproduce.sweep.save", interrupted)
-    with ThreadPoolExecutor(1) as executor, pytest.raises(KeyboardInterrupt):
-        sweep(tmp_path, [tiny.TinyTask(seed) for seed in range(100)], executor)
-    assert executor._work_queue.qsize() <= 1  # the pool's own wake-up call
+    with ThreadPoolExecutor(1) as executor:
+        submitted = []
+        monkeypatch.setattr(
+            executor, "submit", lambda *call: submitted.append(ThreadPoolExecutor.submit(executor, *call)) or submitted[-1]
+        )
+        with pytest.raises(KeyboardInterrupt):
+            run_figures(["tiny"], out=tmp_path, executor=executor, echo=str, progress=io.StringIO())
+    assert len(submitted) == 20
+    assert sum(future.cancelled() for future in submitted) >= 10
+
+
+def test_tasks_of_all_figures_are_there_before_the_first_figure_is_made(tmp_path, tiny, monkeypatch):
+    """So that no worker is idle at the end of each; and what is asked for afterwards is run all the same."""
+
+    def run(scale, compute):
+        (first,) = compute([tiny.TinyTask(100)])
+        return tiny.run(scale, compute) | {"first": first["mean"].tolist()}
+
+    two = SimpleNamespace(**vars(tiny) | {"TITLE": "Two", "run": run})
+    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.two", two)
+    monkeypatch.setattr(runner, "FIGURES", ("tiny", "two"))
+    executor, n_submitted = InOrder(), []
+    monkeypatch.setattr(
+        tiny, "plot", lambda result, plot=tiny.plot: n_submitted.append(len(executor.submitted)) or plot(result)
+    )
+    records = run_figures(["tiny", "two"], out=tmp_path, executor=executor, echo=str, progress=io.StringIO())
+    assert n_submitted == [21]
+    assert executor.submitted[-1].seed == 100
+    assert records["two"]["first"] == tiny.TinyTask(100).run()["mean"].tolist()
+    assert records["two"]["means"] == records["tiny"]["means"]
 
 
 def test_a_folder_that_cannot_be_written_ends_in_one_clear_line(tmp_path):

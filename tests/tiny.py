@@ -1,11 +1,16 @@
-"""A figure of twenty small tasks, and the command line with it: ``python tests/tiny.py reproduce tiny --out DIR``."""
+"""A figure of twenty small tasks.
+
+``python tests/tiny.py reproduce tiny --out DIR`` is the command line with it, ``python tests/tiny.py DIR`` makes it in threads.
+"""
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from sgdnoise.cli import main
 from sgdnoise.reproduce import Verdict, runner
 from sgdnoise.reproduce.verdicts import bootstrap_interval
 
@@ -52,7 +57,8 @@ def register():
 
 
 if __name__ == "__main__":
-    from sgdnoise.cli import main
-
     register()
-    main()
+    if len(sys.argv) == 2:
+        runner.run_figures(["tiny"], out=sys.argv[1], executor=ThreadPoolExecutor(2))
+    else:
+        main()

@@ -102,7 +102,7 @@ def report(records: Sequence[Record], figures: Sequence[str], folder: str | os.P
         parts.append(f"## {record['title']}")
         parts.append(f"![{title}; {sum(v.holds for v in claims)} of {len(claims)} claims hold.]({picture})")
         how = command([record["figure"]], record["scale"], record["engine"])
-        parts.append(f"`{how}`: {_time([record])}.")
+        parts.append(f"`{how}`: {_duration(record['run']['task_time_s'])} of computing.")
         parts.append("\n".join(f"- {_escaped(str(verdict))}" for verdict in claims))
     return "\n\n".join(parts) + "\n"
 
@@ -126,12 +126,17 @@ def _made(records: Sequence[Record], figures: Sequence[str]) -> str:
 
 
 def _time(records: Sequence[Record]) -> str:
-    """Wall time of all together, or what their tasks took where some were there from an earlier run."""
-    times = [record["run"] for record in records]
-    whole = all(time["wall_time_s"] is not None for time in times)
-    seconds = sum(time["wall_time_s" if whole else "task_time_s"] for time in times)
-    duration = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} minutes"
-    return f"wall time {duration}" if whole else f"{duration} of computing, added up over tasks and runs"
+    """Say how long it all took, or what its tasks took where some were there from an earlier run."""
+    times = [record["run"]["wall_time_s"] for record in records]
+    if None in times:
+        return (
+            f"{_duration(sum(record['run']['task_time_s'] for record in records))} of computing, added up over tasks and runs,"
+        )
+    return f"wall time {_duration(sum(times))}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} minutes"
 
 
 def _summary(records: Sequence[Record]) -> str:

@@ -4,7 +4,9 @@ Each finished task is written at once to its own file under ``OUT/runs`` (see `r
 where it stopped. A task that fails costs its figure and no other.
 
 What a figure's JSON file holds depends on the figure, the scale, the engine, the versions and the arithmetic of the machine.
-The entry ``run`` is the exception: it tells how the computing went, and varies.
+The entry ``run`` is the exception: it tells how the computing went, and varies. There ``task_time_s`` is what the figure's
+tasks took, in whatever run, added up. ``wall_time_s`` is the time from the figure before it, or the start, to the end of this
+one's computing: over all figures it adds up to that of the run. It is None if tasks were there from an earlier run.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -32,7 +34,7 @@ from .pool import n_cpus, processes
 from .report import read_records, report, stem, table
 from .results import source_digest
 from .sweep import Sweep, TaskError
-from .tasks import ENGINES, SCALES
+from .tasks import ENGINES, SCALES, Arrays, Compute, Scale, Task
 
 FIGURES = (
     "fig1",
@@ -126,21 +128,24 @@ def run_figures(
     for folder in (out / "runs", page.parent):
         _try_writing(folder)  # better now than after the first long run
     workers = f"{jobs} {'process' if jobs == 1 else 'processes'}" if executor is None else type(executor).__name__
+    at = replace(SCALES[scale], engine=engine)
+    modules = {name: import_module(f".{name}", __package__) for name in figures}
     done, failed = {}, []
 
-    with processes(jobs) if executor is None else nullcontext(executor) as pool:
-        sweep = Sweep(out / "runs", pool, lent=executor is not None, fresh=fresh, progress=progress)
-        for name in figures:
-            module = import_module(f".{name}", __package__)
+    with _sweep(out / "runs", jobs, executor, fresh=fresh, progress=progress) as sweep:
+        clock = time.perf_counter()
+        for module in modules.values():
+            sweep.submit(_first_tasks(module, at))  # those of all figures, so that no worker waits for the end of one
+        for name, module in modules.items():
             echo(f"\n{module.TITLE}")
-            start, seconds, n_earlier = time.perf_counter(), sweep.seconds, sweep.n_earlier
+            asked: list[Task] = []
             try:
-                result = module.run(replace(SCALES[scale], engine=engine), sweep.compute)
+                result = module.run(at, _recording(sweep.compute, asked))
             except TaskError as failure:
                 failed.append(f"{name} is not made: {failure}")
                 echo(f"  not made: {failure}")
                 continue
-            elapsed = time.perf_counter() - start
+            before, clock = clock, time.perf_counter()
             done[name] = {
                 "figure": name,
                 "title": module.TITLE,
@@ -148,8 +153,8 @@ def run_figures(
                 "engine": engine,
                 "versions": _versions(),
                 "run": {
-                    "wall_time_s": round(elapsed, 1) if sweep.n_earlier == n_earlier else None,
-                    "task_time_s": round(sweep.seconds - seconds, 1),
+                    "task_time_s": round(sweep.seconds(set(asked)), 1),
+                    "wall_time_s": round(clock - before, 1) if sweep.all_of_this_run(asked) else None,
                     "workers": workers,
                     "machine": _machine(),
                 },
@@ -181,6 +186,47 @@ def check_figures(figures: object) -> None:
 def titles() -> dict[str, str]:
     """Title of each figure."""
     return {name: import_module(f".{name}", __package__).TITLE for name in FIGURES}
+
+
+@contextmanager
+def _sweep(directory: Path, jobs: int, executor: Executor | None, **options: Any) -> Iterator[Sweep]:
+    """Sweep in processes of its own, or on an executor that lives on, in which nothing is left to wait."""
+    if executor is None:
+        with processes(jobs) as own:
+            yield Sweep(directory, own, **options)
+        return
+    sweep = Sweep(directory, executor, **options)
+    try:
+        yield sweep
+    finally:
+        sweep.cancel()
+
+
+class _EnoughError(Exception):
+    """The tasks are known."""
+
+
+def _first_tasks(module: Any, scale: Scale) -> list[Task]:
+    """Tasks that a figure asks for first; most ask only once."""
+    asked: list[Task] = []
+
+    def compute(tasks: Sequence[Task]) -> list[Arrays]:
+        asked.extend(tasks)
+        raise _EnoughError
+
+    with suppress(_EnoughError):
+        module.run(scale, compute)
+    return asked
+
+
+def _recording(compute: Compute, asked: list[Task]) -> Compute:
+    """Add to `asked` what is asked for."""
+
+    def recording(tasks: Sequence[Task]) -> list[Arrays]:
+        asked.extend(tasks)
+        return compute(tasks)
+
+    return recording
 
 
 def _try_writing(folder: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
 from typing import TextIO
 
@@ -17,7 +17,7 @@ class TaskError(RuntimeError):
 
 
 class Sweep:
-    """Computes tasks, each once, and keeps count.
+    """Computes tasks, each once.
 
     Parameters
     ----------
@@ -25,31 +25,35 @@ class Sweep:
         Folder of the result files.
     executor : concurrent.futures.Executor
         Where tasks run; only ``submit(function, task)`` is used.
-    lent : bool
-        Whether the executor lives on after an error or Ctrl-C, so that what waits in it has to be cancelled. (One whose
-        processes are about to be ended is left alone: it sets all its futures itself, and does not expect cancelled ones.)
     fresh : bool
         Compute again what is there from an earlier run.
     progress : text stream
         Where progress goes.
-
-    Attributes
-    ----------
-    seconds : float
-        What all tasks took that were asked for so far, added up; those that are there from an earlier run took it then.
-    n_earlier : int
-        How many of them were there from an earlier run.
     """
 
-    def __init__(self, directory: Path, executor: Executor, *, lent: bool, fresh: bool, progress: TextIO) -> None:
-        self.seconds = 0.0
-        self.n_earlier = 0
+    def __init__(self, directory: Path, executor: Executor, *, fresh: bool, progress: TextIO) -> None:
         self._directory = directory
         self._executor = executor
-        self._lent = lent
         self._fresh = fresh
         self._progress = progress
-        self._of_this_run: set[Task] = set()
+        self._done: dict[Task, Outcome] = {}
+        self._failed: dict[Task, Exception] = {}
+        self._running: dict[Future[Outcome], Task] = {}
+        self._asked: set[Task] = set()
+        self._earlier: set[Task] = set()
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Hand the tasks to the executor, those whose results are there excepted."""
+        new = [task for task in dict.fromkeys(tasks) if task not in self._asked]
+        self._asked.update(new)
+        for task in sorted(new, key=lambda task: -task.cost):  # long ones first, so that the workers end together
+            if self._fresh:
+                result_path(task, self._directory).unlink(missing_ok=True)
+            elif (outcome := load(task, self._directory, self._progress)) is not None:
+                self._done[task] = outcome
+                self._earlier.add(task)
+                continue
+            self._running[self._executor.submit(run_task, task)] = task
 
     def compute(self, tasks: Sequence[Task]) -> list[Arrays]:
         """Return the tasks' results in their order.
@@ -59,70 +63,72 @@ class Sweep:
         TaskError
             After all are done, if tasks failed.
         """
+        self.submit(tasks)
         unique = dict.fromkeys(tasks)
-        done = {}
-        for task in unique:
-            if self._fresh and task not in self._of_this_run:
-                result_path(task, self._directory).unlink(missing_ok=True)
-            elif (outcome := load(task, self._directory, self._progress)) is not None:
-                done[task] = outcome
-        if done:
-            print(f"{len(done)} of {len(unique)} runs are there already", file=self._progress)
-        self.n_earlier += sum(task not in self._of_this_run for task in done)
-        done |= self._run([task for task in unique if task not in done])
-        self.seconds += sum(outcome.seconds for outcome in done.values())
-        return [done[task].arrays for task in tasks]
+        if n_earlier := len(self._earlier & set(unique)):
+            print(f"{n_earlier} of {len(unique)} runs are there already", file=self._progress)
+        left = [task for task in unique if task not in self._done and task not in self._failed]
+        for _ in _with_progress(self._finished(left), left, self._progress):
+            pass
+        if failed := [task for task in unique if task in self._failed]:
+            error = self._failed[failed[0]]
+            number = f"{len(failed)} of {len(unique)} runs failed"
+            raise TaskError(f"{number}, {failed[0]!r} with {type(error).__name__}: {error}") from error
+        return [self._done[task].arrays for task in tasks]
 
-    def _run(self, tasks: list[Task]) -> dict[Task, Outcome]:
-        """Run tasks and save what they give."""
-        done: dict[Task, Outcome] = {}
-        failed: dict[Task, Exception] = {}
-        tasks = sorted(tasks, key=lambda task: -task.cost)  # long ones first, so that the workers end together
-        futures = {self._executor.submit(run_task, task): task for task in tasks}
+    def seconds(self, tasks: Collection[Task]) -> float:
+        """Add up what these tasks took, in an earlier run or in this one."""
+        return sum(self._done[task].seconds for task in tasks)
+
+    def all_of_this_run(self, tasks: Collection[Task]) -> bool:
+        """Whether none of these tasks was there from an earlier run."""
+        return self._earlier.isdisjoint(tasks)
+
+    def cancel(self) -> None:
+        """Cancel what the executor has not begun."""
+        for future in self._running:
+            future.cancel()
+
+    def _finished(self, tasks: Sequence[Task]) -> Iterator[Task]:
+        """Wait for these tasks, and pass each on when it is finished; save whatever finishes meanwhile, too."""
+        left = set(tasks)
+        while left:
+            for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+                task = self._running.pop(future)
+                self._receive(task, future)
+                if task in left:
+                    left.remove(task)
+                    yield task
+
+    def _receive(self, task: Task, future: Future[Outcome]) -> None:
         try:
-            for future in _with_progress(futures, self._progress):
-                task = futures[future]
-                try:
-                    outcome = future.result()
-                except BrokenExecutor:
-                    raise
-                except Exception as problem:  # whatever it is, the others go on
-                    failed[task] = problem
-                    continue
-                if outcome.source != source_digest():
-                    failed[task] = ImportError("the worker that ran it has another version of sgdnoise or NumPy")
-                    continue
-                save(task, outcome, self._directory)
-                self._of_this_run.add(task)
-                done[task] = outcome
-        except BaseException:
-            if self._lent:
-                for future in futures:
-                    future.cancel()
+            outcome = future.result()
+            if outcome.source != source_digest():
+                raise ImportError("the worker that ran it has another version of sgdnoise or NumPy")
+        except BrokenExecutor:
             raise
-        if failed:
-            first = next(task for task in tasks if task in failed)
-            error = failed[first]
-            number = f"{len(failed)} of {len(tasks)} runs failed"
-            raise TaskError(f"{number}, {first!r} with {type(error).__name__}: {error}") from error
-        return done
+        except Exception as error:  # whatever it is, the others go on
+            self._failed[task] = error
+        else:
+            save(task, outcome, self._directory)
+            self._done[task] = outcome
 
 
-def _with_progress(futures: dict[Future[Outcome], Task], stream: TextIO) -> Iterator[Future[Outcome]]:
-    """Pass on futures as they complete, with the time left on `stream`."""
-    if not futures:
+def _with_progress(finished: Iterator[Task], tasks: Sequence[Task], stream: TextIO) -> Iterator[Task]:
+    """Pass on tasks as they finish, with the time left on `stream`."""
+    if not tasks:
         return
     try:
         from tqdm import tqdm
     except ImportError:
         pass
     else:
-        yield from tqdm(as_completed(futures), total=len(futures), unit="run", file=stream)
+        yield from tqdm(finished, total=len(tasks), unit="run", file=stream)
         return
-    start, done, total = time.perf_counter(), 0.0, sum(task.cost for task in futures.values())
-    for i, future in enumerate(as_completed(futures)):
-        yield future
-        done += futures[future].cost
+    start, done, total = time.perf_counter(), 0.0, sum(task.cost for task in tasks)
+    for i, task in enumerate(finished):
+        yield task
+        done += task.cost
         elapsed = time.perf_counter() - start
         left = elapsed * (total - done) / done
-        print(f"run {i + 1} of {len(futures)} done, {elapsed:.0f} s, about {left:.0f} s left", file=stream, flush=True)
+        print(f"run {i + 1} of {len(tasks)} done, {elapsed:.0f} s, about {left:.0f} s left", file=stream, flush=True)
