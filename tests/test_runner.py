@@ -423,4 +423,15 @@ def test_the_engine_reaches_the_tasks():
             with suppress(InterruptedError):
                 import_module(f"sgdnoise.reproduce.{name}").run(replace(SCALES["quick"], engine=engine), compute)
         assert {task.engine for task in asked if hasattr(task, "engine")} == {engine}
-    assert set(METRICS) == set(run_task(reference).arrays)
+
+
+def test_the_engines_agree_and_each_is_used(monkeypatch):
+    fast, reference = (TrainingTask(TASKS[0].schedule, 0, engine=engine) for engine in ("fast", "reference"))
+    results = [run_task(task).arrays for task in (fast, reference)]
+    assert set(results[0]) == set(results[1]) == set(METRICS)
+    for name in METRICS:
+        np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-4)
+    monkeypatch.setattr("sgdnoise.reproduce.tasks.train", None)
+    assert equal([run_task(fast).arrays], results[:1])
+    with pytest.raises(TypeError):
+        run_task(reference)

@@ -9,18 +9,19 @@ from typing import Protocol
 
 import numpy as np
 
+from .. import fast
 from ..datasets import Dataset, load_fashion
 from ..models import MLP
 from ..optimizers import sgd
 from ..schedules import Schedule, Stage, grow_batch, step_decay
-from ..training import History, train
+from ..training import train
 
 N_TRAIN = 50_000
 MOMENTUM = 0.9
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
-ENGINES: dict[str, Callable[..., History]] = {"fast": train, "reference": train}  # until sgdnoise.fast is there
-"""What a `TrainingTask` may train with."""
+ENGINES = ("fast", "reference")
+"""What a `TrainingTask` may train with: `sgdnoise.fast`, or the readable loop. They agree up to rounding."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -86,7 +87,10 @@ class TrainingTask:
         data = _data()
         model = MLP(data.n_features, (128,), data.n_classes)
         optimizer = sgd(self.momentum, self.nesterov)
-        history = ENGINES[self.engine](model, data, self.schedule, optimizer, l2=self.l2, rng=self.seed)
+        if self.engine == "fast":
+            history = fast.train(model, data, self.schedule, optimizer, l2=self.l2, rngs=[self.seed]).replica(0)
+        else:
+            history = train(model, data, self.schedule, optimizer, l2=self.l2, rng=self.seed)
         return {name: getattr(history, name) for name in METRICS}
 
 
