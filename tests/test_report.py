@@ -1,13 +1,15 @@
 """The table and the page of all verdicts, from made-up records and from files."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
-import pytest
+from matplotlib.figure import Figure
 
 from sgdnoise.reproduce import FIGURES, Verdict, report, table
 from sgdnoise.reproduce.report import read_records, verdicts
 
+ROOT = Path(__file__).parent.parent
 RUN = {
     "wall_time_s": 100.0,
     "task_time_s": 190.0,
@@ -113,6 +115,12 @@ def test_records_are_read_from_files_and_what_is_none_is_left_out(tmp_path):
     assert read_records(tmp_path / "nowhere", FIGURES, "default") == []
 
 
-@pytest.mark.parametrize("picture", sorted(Path(__file__).parent.parent.glob("tutorials/figures/*.png")), ids=lambda p: p.stem)
-def test_a_committed_picture_has_its_numbers_beside_it(picture):
-    assert picture.with_suffix(".json").exists()
+def test_the_committed_page_and_pictures_are_those_of_the_committed_numbers():
+    folder = ROOT / "tutorials/figures"
+    records = read_records(folder, FIGURES, "default")
+    assert [made["figure"] for made in records] == [name for name in FIGURES if (folder / f"{name}.png").exists()]
+    assert (ROOT / "tutorials/reproduction.md").read_text() == report(records, FIGURES, "figures")
+    for made in records:
+        assert isinstance(import_module(f"sgdnoise.reproduce.{made['figure']}").plot(made), Figure)
+        words = [verdict["word"] for verdict in made["verdicts"]]
+        assert words == [verdict.word for verdict in verdicts(made)]  # and not another by hand

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sgdnoise.reproduce import FIGURES, SCALES, Verdict, fig2, run_figures
+from sgdnoise.reproduce import FIGURES, SCALES, Verdict, fig2, report, run_figures, table
 from sgdnoise.reproduce.tasks import METRICS, paper_schedules
 
 
@@ -28,12 +28,14 @@ def test_every_figure_writes_its_three_files(smoke):
         record = json.loads((out / f"{name}-quick.json").read_text())
         assert record == json.loads(json.dumps(records[name]))
         assert {"figure", "title", "scale", "engine", "versions", "run", "verdicts"} <= set(record)
-        table = list(csv.reader((out / f"{name}-quick.csv").read_text().splitlines()))
-        assert len(table) > 10
-        assert len({len(row) for row in table}) == 1
+        rows = list(csv.reader((out / f"{name}-quick.csv").read_text().splitlines()))
+        assert len(rows) > 10
+        assert len({len(row) for row in rows}) == 1
         assert (out / f"{name}-quick.png").read_bytes().startswith(b"\x89PNG")
         assert any(str(out / f"{name}-quick.png") in line for line in lines)
     assert not list(out.rglob("*.tmp"))
+    assert (out / "report-quick.md").read_text() == report([records[name] for name in FIGURES], FIGURES)
+    assert table([records[name] for name in FIGURES]) in lines[-1]
 
 
 def test_figures_replot_from_their_json_alone(smoke):

@@ -178,6 +178,14 @@ def test_every_damaged_byte_is_found(tmp_path):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
         outcome = load(TASKS[0], tmp_path, io.StringIO())
         assert outcome is None or equal([outcome.arrays], results)
+    path.write_bytes(whole)
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["train_loss"][0] += 1e-7  # and one whose parts are whole
+    np.savez(path, **arrays)
+    progress = io.StringIO()
+    assert load(TASKS[0], tmp_path, progress) is None
+    assert "is damaged (its contents have changed)" in progress.getvalue()
 
 
 @dataclass(frozen=True)
