@@ -114,7 +114,10 @@ def test_results_are_the_same_bits_for_any_executor_and_order_of_completion(tmp_
 def test_an_executor_makes_the_files_that_processes_make(tmp_path, tiny):
     subprocess.run([*TINY, tmp_path / "processes"], check=True, capture_output=True)
     executor = InOrder()
-    run_figures(["tiny"], out=tmp_path / "given", executor=executor, echo=str, progress=io.StringIO())
+    page = tmp_path / "pages/page.md"
+    run_figures(["tiny"], out=tmp_path / "given", page=page, executor=executor, echo=str, progress=io.StringIO())
+    assert "(../given/tiny.png)" in page.read_text()
+    assert "(tiny.png)" in (tmp_path / "processes/report.md").read_text()
     assert len(executor.submitted) == 20
     assert contents(tmp_path / "given") == contents(tmp_path / "processes")
     assert json.loads((tmp_path / "given/tiny.json").read_text())["run"]["workers"] == "InOrder"

@@ -5,6 +5,7 @@ A figure module has a `TITLE` and three functions:
 ``run(scale, compute)``
     Returns the figure's numbers as a JSON-able dict, "verdicts" being a list of `Verdict`. ``compute(tasks)`` gives the result
     of each `Task`; where and when that happens is the runner's business, and a task that two figures ask for is run once.
+    What comes before the first call should be quick: it is run once more, to learn the tasks of all figures beforehand.
 ``plot(result)``
     Draws the figure from that dict alone.
 ``rows(result)``
