@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "sgdnoise", "reproduce", "fig2", "--quick"]
 def cluster():
     from distributed import LocalCluster
 
-    options = {"processes": True, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    options = {"processes": True, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=2, **options) as cluster:
         yield cluster
 
@@ -51,7 +51,7 @@ def contents(out):
 def test_the_executor_gives_the_same_bits_and_lives_on(client, tmp_path):
     tasks = [TrainingTask(Schedule([Stage(1, 0.1, 500)]), seed) for seed in range(5)]
     executor = client.get_executor(pure=False)
-    results = Sweep(tmp_path, executor, lent=True, fresh=False, progress=io.StringIO()).compute(tasks)
+    results = Sweep(tmp_path, executor, fresh=False, progress=io.StringIO()).compute(tasks)
     for task, result in zip(tasks, results, strict=True):
         assert all(np.array_equal(result[name], array) for name, array in task.run().items())
     assert executor.submit(abs, -1).result() == 1
