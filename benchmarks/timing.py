@@ -26,6 +26,9 @@ ONE_THREAD = {
 }
 """Read by BLAS, PyTorch and JAX when they are loaded."""
 
+CLOCK = time.process_time if hasattr(os, "sched_setaffinity") else time.perf_counter
+"""On one core, CPU time of all threads: wall time but for what other processes take; wall time where cores cannot be chosen."""
+
 PEERS = {"torch": "torch", "jax": "jax", "scikit-learn": "sklearn"}
 """The peers' distributions and modules."""
 
@@ -38,9 +41,12 @@ class DisagreementError(AssertionError):
 
 
 def medians(
-    functions: Mapping[str, Callable[[], object]], repeats: int, prepare: Mapping[str, Callable[[], object]] | None = None
+    functions: Mapping[str, Callable[[], object]],
+    repeats: int,
+    prepare: Mapping[str, Callable[[], object]] | None = None,
+    clock: Callable[[], float] = CLOCK,
 ) -> dict[str, float]:
-    """Median wall time of each function, in seconds: they are called in turn, so that a slow moment of the machine hits all.
+    """Median time of each function, in seconds: they are called in turn, so that a slow moment of the machine hits all.
 
     One call of each does not count. ``prepare[name]`` is called before each call of that function, outside its time.
     """
@@ -49,9 +55,9 @@ def medians(
         for name, function in functions.items():
             if prepare is not None:
                 prepare[name]()
-            start = time.perf_counter()
+            start = clock()
             function()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
