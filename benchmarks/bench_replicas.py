@@ -5,7 +5,7 @@ Times are for one update of all replicas.
 
 from typing import Any
 
-from sides import CHECKED_UPDATES, check, fast_one_by_one, fast_path, jax_scan, jax_step, network, problem
+from sides import CHECKED_UPDATES, check, fast_one_by_one, fast_path, jax_scan, jax_step, network, problem, reference
 from timing import installed, is_peer, main, medians, row
 
 N_REPLICAS = 32
@@ -17,6 +17,7 @@ SETTINGS: dict[str, tuple[tuple[int, ...], int]] = {
 SIDES = {
     "fast, stacked": fast_path,
     "fast, one by one": fast_one_by_one,
+    "reference": reference,
     "jax vmapped step": jax_step,
     "jax vmapped scan": jax_scan,
 }

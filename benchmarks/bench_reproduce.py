@@ -19,17 +19,15 @@ REPEATS = 3
 
 
 def train_all(engine: str, scale: str) -> dict[str, Any]:
-    """Train every schedule of fig2 with every seed in this process."""
-    from sgdnoise import MLP, fast, load_fashion, sgd, train
-    from sgdnoise.reproduce.tasks import MOMENTUM, N_TRAIN, SCALES, TrainingTask, paper_schedules
+    """Run all training tasks of fig2 in this process, one after another; at scale "smallest" a short one instead."""
+    from sgdnoise import MLP, Schedule, Stage, fast
+    from sgdnoise.reproduce.tasks import SCALES, TrainingTask, paper_schedules
 
-    smallest = scale == "smallest"
-    n_epochs, seeds = (5, range(2)) if smallest else (SCALES[scale].n_epochs, range(SCALES[scale].n_seeds))
-    data = load_fashion(1000 if smallest else N_TRAIN)
-    schedules = paper_schedules(n_epochs)
-    if smallest:
-        schedules = {"decaying": schedules["decaying"]}  # the others' batches are larger than these data
-    model, l2 = MLP(data.n_features, (128,), data.n_classes), TrainingTask.l2
+    if scale == "smallest":
+        schedules, n_seeds = {"large batch": Schedule([Stage(2, 0.1, 1000)])}, 1
+    else:
+        schedules, n_seeds = paper_schedules(SCALES[scale].n_epochs), SCALES[scale].n_seeds
+    TrainingTask(Schedule([Stage(1, 0.1, 1000)]), seed=0, engine=engine).run()  # loads the data
     owner: Any = fast.Trainer if engine == "fast" else MLP
     evaluate, evaluation = owner.evaluate, [0.0]
 
@@ -40,14 +38,11 @@ def train_all(engine: str, scale: str) -> dict[str, Any]:
         return result
 
     owner.evaluate = timed
-    losses = {}
     start = CLOCK()
-    for name, schedule in schedules.items():
-        if engine == "fast":
-            losses[name] = fast.train(model, data, schedule, sgd(MOMENTUM), l2=l2, rngs=list(seeds)).train_loss.tolist()
-        else:
-            runs = [train(model, data, schedule, sgd(MOMENTUM), l2=l2, rng=seed) for seed in seeds]
-            losses[name] = [history.train_loss.tolist() for history in runs]
+    losses = {
+        name: [TrainingTask(schedule, seed, engine=engine).run()["train_loss"].tolist() for seed in range(n_seeds)]
+        for name, schedule in schedules.items()
+    }
     seconds = CLOCK() - start
     owner.evaluate = evaluate
     return {"seconds": seconds, "evaluation": evaluation[0], "peak": peak_memory(), "losses": losses}
@@ -90,7 +85,7 @@ class Figure:
 
 
 def check(results: dict[str, dict[str, Any]]) -> None:
-    """Raise unless both engines, on few data, found the same losses after every epoch."""
+    """Raise unless both engines found the same losses after every epoch."""
     for name, curves in results["reference"]["losses"].items():
         for ours, right in zip(results["fast"]["losses"][name], curves, strict=True):
             for a, b in zip(ours, right, strict=True):
@@ -99,7 +94,7 @@ def check(results: dict[str, dict[str, Any]]) -> None:
 
 
 def run(smallest: bool = False, scale: str = "quick") -> list[dict[str, Any]]:
-    """Time both engines in turn; `smallest` is for tests: few data, short."""
+    """Time both engines in turn; `smallest` is for tests: two epochs."""
     scale = "smallest" if smallest else scale
     first = {engine: in_process(engine, "smallest") for engine in ENGINES}
     check(first)

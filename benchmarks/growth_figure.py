@@ -19,6 +19,7 @@ class Curve(NamedTuple):
     style: dict[str, Any]
     at: float  # from 0, the left end, to 1
     offset: tuple[int, int]  # in points
+    part: dict[str, Any] | None = None  # what else the setting of its rows has
 
 
 class Panel(NamedTuple):
@@ -36,7 +37,8 @@ class Panel(NamedTuple):
 
 REFERENCE = Curve("reference", "reference", {"color": "#777777", "linewidth": 1.6}, 0, (0, 7))
 FAST = Curve("fast", "fast", {"color": "#0072B2", "linewidth": 2.6, "marker": "o", "markersize": 4}, 0, (0, 7))
-PRODUCTS = Curve("matrix products alone", "matrix products alone", LIMIT, 0.5, (8, -14))
+PRODUCTS = Curve("matrix products alone", "matrix products alone", LIMIT, 0.5, (8, -18))
+LIGHT = FAST.style | {"color": "#56B4E9"}
 UPDATE = "time of one update (µs)"
 
 PANELS = [
@@ -56,7 +58,12 @@ PANELS = [
         "196-h-10 at batch size 128 against h",
         "hidden units h",
         UPDATE,
-        [REFERENCE, FAST, PRODUCTS, Curve("memory traffic alone", "optimizer's memory traffic alone", TRAFFIC, 0.2, (8, -12))],
+        [
+            REFERENCE,
+            FAST,
+            PRODUCTS._replace(at=0, offset=(0, -16)),
+            Curve("memory traffic alone", "optimizer's memory traffic alone", TRAFFIC, 0.2, (8, -12)),
+        ],
     ),
     Panel(
         "growth",
@@ -69,16 +76,16 @@ PANELS = [
     ),
     Panel(
         "langevin",
-        {"dtype": "float32", "increments": "normal"},
+        {"dtype": "float32"},
         "walkers",
         "Langevin dynamics against walkers",
         "walkers",
         "one step, per walker (ns)",
         [
-            Curve("normal", "step with NumPy's normals", REFERENCE.style, 0.5, (4, 7)),
-            Curve("box-muller", "with Box-Muller's", FAST.style, 0.5, (4, -16)),
-            Curve("signs", "with random signs", FAST.style | {"color": "#56B4E9"}, 0.75, (-60, -16)),
-            Curve("normal increments alone", "NumPy's normals alone", LIMIT, 0, (0, -16)),
+            Curve("step", "step with NumPy's normals", REFERENCE.style, 0.5, (4, 7), {"increments": "normal"}),
+            Curve("step", "with Box-Muller's", FAST.style, 0.5, (4, -16), {"increments": "box-muller"}),
+            Curve("step", "with random signs", LIGHT, 0.75, (-60, -16), {"increments": "signs"}),
+            Curve("increments alone", "NumPy's normals\nalone", LIMIT, 0, (0, -46), {"increments": "normal"}),
         ],
         1e9,
     ),
@@ -87,14 +94,14 @@ PANELS = [
 
 def draw(results: dict[str, dict[str, Any]]) -> Figure:
     """Draw times against batch size, hidden units, replicas and walkers, with limits as broken lines."""
-    panels = [panel for panel in PANELS if panel.benchmark in results]
     with figure_style():
         figure = Figure(figsize=(9.5, 7.2), layout="constrained")
-        for i, panel in enumerate(panels):
+        for i, panel in enumerate(PANELS):
             axis = figure.add_subplot(2, 2, i + 1)
-            rows = [row for row in results[panel.benchmark]["rows"] if panel.part.items() <= row["setting"].items()]
-            x = [row["setting"][panel.against] for row in rows]
             for curve in panel.curves:
+                part = panel.part | (curve.part or {})
+                rows = [row for row in results[panel.benchmark]["rows"] if part.items() <= row["setting"].items()]
+                x = [row["setting"][panel.against] for row in rows]
                 scale = [panel.scale / (n if panel.against == "walkers" else 1) for n in x]
                 _draw(axis, curve, x, [row["times"][curve.side] * s for row, s in zip(rows, scale, strict=True)])
             axis.set_xticks(x[::2], labels=[f"{n:,}".replace(",", " ") for n in x[::2]])
