@@ -32,13 +32,18 @@ def layers_of(model: MLP, params: np.ndarray) -> list[np.ndarray]:
     return layers
 
 
+GATHERED = 256
+"""Examples that are gathered at a time: few, so that they are still in the cache when they are used."""
+
+
 class Buffers:
     """Room for the minibatches of a few updates and for one pass over a minibatch, made once for a batch size."""
 
     def __init__(self, model: MLP, n_updates: int, n_replicas: int, n_rows: int, dtype: Any) -> None:
         sizes = [n_out for _, n_out in model.layer_shapes[:-1]]
         self.tanh = model.activation == "tanh"
-        self.inputs = np.empty((n_updates, n_replicas, n_rows, model.n_features + 1), dtype)
+        n_gathered = max(1, min(n_updates, GATHERED // (n_replicas * n_rows)))
+        self.inputs = np.empty((n_gathered, n_replicas, n_rows, model.n_features + 1), dtype)
         # Hidden layers end in a column of ones, for the biases of the next. Passes run over that column, too: whole arrays are
         # quicker than views that leave out a column, and relu keeps a 1.
         self.hidden = [np.ones((n_replicas, n_rows, n + 1), dtype) for n in sizes]
@@ -59,14 +64,19 @@ class Buffers:
         self.picked = np.empty(self.labels.shape, dtype)
         self.sums = np.empty(self.labels.shape, dtype)
 
-    def fill(self, X: np.ndarray, y: np.ndarray, index: np.ndarray) -> None:
-        """Gather the rows of `index`, of shape (n_updates, n_replicas, n_rows), and where their classes stand in `flat`."""
-        n = len(index)
-        X.take(index, axis=0, out=self.inputs[:n], mode="clip")  # clip: with "raise" NumPy would buffer the output
-        labels = self.labels[:n].reshape(index.shape)
-        y.take(index, out=labels, mode="clip")
+    def find_labels(self, y: np.ndarray, index: np.ndarray) -> None:
+        """Find where in `flat` the class of each example of `index`, of shape (n_updates, n_replicas, n_rows), stands."""
+        labels = self.labels[: len(index)].reshape(index.shape)
+        y.take(index, out=labels, mode="clip")  # clip: with "raise" NumPy would buffer the output
         np.multiply(labels, self.offsets.size, out=labels)
         np.add(labels, self.offsets, out=labels)
+
+    def gather(self, X: np.ndarray, index: np.ndarray, i: int) -> None:
+        """Have the i-th minibatch of `index` in `inputs`: some small ones are fetched at a time, for the call's sake."""
+        n = len(self.inputs)
+        if i % n == 0:
+            rows = index[i : i + n]
+            X.take(rows, axis=0, out=self.inputs[: len(rows)], mode="clip")
 
     def losses(self, n_updates: int) -> np.ndarray:
         """Cross-entropy of the last `n_updates` passes, summed over the rows, of shape (n_updates, n_replicas)."""
@@ -85,6 +95,7 @@ class Stack:
         self.layers_t = [swap(layer) for layer in self.layers]
         position = np.arange(params.size).reshape(params.shape)
         self.biases = np.concatenate([layer[:, -1].ravel() for layer in layers_of(model, position)])
+        self.kept = np.empty(len(self.biases), params.dtype)
         self.gradient = np.empty_like(params)
         self.part = np.empty_like(params)
         self.views = {id(array): layers_of(model, array) for array in (self.gradient, self.part)}
@@ -110,7 +121,7 @@ class Stack:
 
     def _backpropagate(self, b: Buffers, i: int, weight: np.floating, gradient: list[np.ndarray]) -> None:
         p, top, sums, labels, layers_t = b.p, b.top, b.sums[i], b.labels[i], self.layers_t
-        h = b.inputs[i]
+        h = b.inputs[i % len(b.inputs)]
         h_t = inputs_t = swap(h)
         for layer, units, z, z_t, zeros in zip(self.layers, b.units, b.hidden, b.hidden_t, b.zeros, strict=False):
             np.matmul(h, layer, units)
@@ -148,8 +159,9 @@ class Stack:
         """Add the gradient of the L2 term, and hand the sum to the optimizer."""
         if self.l2:
             gradient = self.gradient.reshape(-1)
+            gradient.take(self.biases, out=self.kept, mode="clip")
             self.axpy(self.flat, gradient, a=self.l2)
-            gradient[self.biases] -= self.l2 * self.flat[self.biases]
+            gradient[self.biases] = self.kept  # biases have no L2 term
         self.gradient = self.optimizer(self.gradient, learning_rate)
 
     def save(self) -> Any:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["InPlace", "Trainer", "in_place", "train"]
 
 _STACK_BYTES = 1 << 22  # parameters, gradient and optimizer state of a stack of replicas, to stay within the cache
-_ROWS = 1024  # examples that are gathered at a time, and that go through a stack in one pass
+_ROWS = 1024  # examples that go through a stack in one pass; the minibatches of so many are prepared at a time
 _SEGMENT = 64  # updates between two looks at the losses
 
 
@@ -323,23 +323,23 @@ class Trainer:
             block = batches[:, first : first + at_once].swapaxes(0, 1)
             total = np.zeros(block.shape[:2])
             for start in range(0, batch_size, n_rows):
-                buffers = self._gather(block[:, :, start : start + n_rows], at_once)
+                index = block[:, :, start : start + n_rows]
+                buffers = self._buffers_for(at_once, *index.shape[1:])
+                buffers.find_labels(self._y, index)
                 for i in range(len(block)):
+                    buffers.gather(self._X, index, i)
                     stack.add_gradient(buffers, i, weight, fresh=start == 0)
                     if start + n_rows >= batch_size:
                         stack.update(learning_rate)
                 total += buffers.losses(len(block))
             losses[:, first : first + at_once] = total.T / batch_size
 
-    def _gather(self, index: np.ndarray, at_once: int) -> Buffers:
-        """Put the examples of `index`, of shape (n_updates, n_replicas, n_rows), into buffers of that shape."""
-        _, n_replicas, n_rows = index.shape
-        key = (at_once, n_replicas, n_rows)
-        if key not in self._buffers:  # the last stack, and the last part of a batch, may be smaller
-            self._buffers[key] = Buffers(self.model, at_once, n_replicas, n_rows, self.params.dtype)
-        buffers = self._buffers[key]
-        buffers.fill(self._X, self._y, index)
-        return buffers
+    def _buffers_for(self, n_updates: int, n_replicas: int, n_rows: int) -> Buffers:
+        """Make buffers of this shape, or take those there are; the last stack and the last part of a batch may be smaller."""
+        key = (n_updates, n_replicas, n_rows)
+        if key not in self._buffers:
+            self._buffers[key] = Buffers(self.model, *key, self.params.dtype)
+        return self._buffers[key]
 
     def evaluate(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean cross-entropy and accuracy of every replica.
