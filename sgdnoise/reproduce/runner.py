@@ -39,6 +39,12 @@ from .tasks import ENGINES, SCALES, Arrays, Compute, Scale, Task
 FIGURES = (
     "fig1",
     "fig2",
+    "fig3",
+    "fig4",
+    "fig5",
+    "imagenet",
+    "lost_epochs",
+    "adam",
     "samplers",
     "temperature",
     "wells",

@@ -12,7 +12,7 @@ import numpy as np
 from .. import fast
 from ..datasets import Dataset, load_fashion
 from ..models import MLP
-from ..optimizers import sgd
+from ..optimizers import adam, sgd
 from ..schedules import Schedule, Stage, grow_batch, step_decay
 from ..training import train
 
@@ -68,6 +68,8 @@ class TrainingTask:
         Coefficient of the L2 term.
     engine : {"fast", "reference"}
         What trains; see `ENGINES`.
+    adam : tuple of float, optional
+        b1, b2 and eps of Adam, which then takes the place of SGD.
     """
 
     schedule: Schedule
@@ -76,6 +78,7 @@ class TrainingTask:
     nesterov: bool = False
     l2: float = 1e-4
     engine: str = "fast"
+    adam: tuple[float, float, float] | None = None
 
     @property
     def cost(self) -> float:
@@ -86,7 +89,7 @@ class TrainingTask:
         """Train, and return the metrics after each epoch."""
         data = _data()
         model = MLP(data.n_features, (128,), data.n_classes)
-        optimizer = sgd(self.momentum, self.nesterov)
+        optimizer = adam(*self.adam) if self.adam else sgd(self.momentum, self.nesterov)
         if self.engine == "fast":
             history = fast.train(model, data, self.schedule, optimizer, l2=self.l2, rngs=[self.seed]).replica(0)
         else:
@@ -113,13 +116,21 @@ def _data() -> Dataset:
     return load_fashion(N_TRAIN)
 
 
-def paper_schedules(n_epochs: int) -> dict[str, Schedule]:
+def updates_by_epoch(schedule: Schedule) -> list[int]:
+    """Parameter updates since the start, at the end of each epoch."""
+    stages = [schedule.stage_at(epoch) for epoch in range(schedule.n_epochs)]
+    return [int(n) for n in np.cumsum([N_TRAIN // stage.batch_size for stage in stages])]
+
+
+def paper_schedules(n_epochs: int, learning_rate: float = 0.1) -> dict[str, Schedule]:
     """Build the schedules of section 5.1 of the paper at any length, and a control that never changes.
 
     Parameters
     ----------
     n_epochs : int
         200 in the paper; a multiple of 5.
+    learning_rate : float, default 0.1
+        Of the first stage.
 
     Returns
     -------
@@ -127,10 +138,10 @@ def paper_schedules(n_epochs: int) -> dict[str, Schedule]:
         "decaying", "hybrid", "increasing" and "control".
     """
     milestones = [round(fraction * n_epochs) for fraction in (0.3, 0.6, 0.8)]
-    decaying = step_decay(0.1, 128, milestones=milestones, n_epochs=n_epochs, factor=5)
+    decaying = step_decay(learning_rate, 128, milestones=milestones, n_epochs=n_epochs, factor=5)
     return {
         "decaying": decaying,
         "hybrid": grow_batch(decaying, N_TRAIN, n_drops=1),
         "increasing": grow_batch(decaying, N_TRAIN),
-        "control": Schedule([Stage(n_epochs, 0.1, 128)]),
+        "control": Schedule([Stage(n_epochs, learning_rate, 128)]),
     }
