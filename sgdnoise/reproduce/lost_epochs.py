@@ -258,7 +258,7 @@ def plot(result: dict[str, Any]) -> Figure:
             lost.errorbar(predicted[seen], mean[seen], bars, color=color, marker=marker, linestyle="", label=label)
         ends = np.array([predicted.min() / 1.5, predicted.max() * 1.5])
         lost.plot(ends, ends, color="#000000", linewidth=1)
-        lost.annotate("B/(N(1 - m))", (predicted[1], predicted[1]), (14, -6), textcoords="offset points")
+        lost.annotate("B/(N(1 - m))", (predicted[-2], predicted[-2]), (12, -12), textcoords="offset points")
         momenta = [p["momentum"] for p in result["points"]]
         batch = np.array([p["batch_size"] for p in result["points"]]) / result["n_train"]
         lost.plot(predicted, batch, color="#999999", linestyle="--", linewidth=1)
