@@ -83,14 +83,14 @@ def _verdict(name: str, schedule: Schedule) -> Verdict:
     middle = {"just over": 1.025, "just under": 0.975}.get(word)
 
     def statistic(n_updates: float) -> float:
-        return n_updates if middle is None else abs(n_updates / limit - middle)
+        return n_updates / limit if middle is None else abs(n_updates / limit - middle)
 
     return Verdict(
         claim=f"{name}: {word} {limit} updates: {schedule.n_updates(N_TRAIN)}",
         source=_SOURCE,
-        statistic="updates" if middle is None else f"|updates/{limit} - {middle}|",
+        statistic=f"updates/{limit}" if middle is None else f"|updates/{limit} - {middle}|",
         value=statistic(schedule.n_updates(N_TRAIN)),
-        threshold=limit if middle is None else 0.025,
+        threshold=1.0 if middle is None else 0.025,
         control=control,
         control_value=statistic(wrong.n_updates(N_TRAIN)),
     )

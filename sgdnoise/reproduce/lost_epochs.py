@@ -254,7 +254,7 @@ def plot(result: dict[str, Any]) -> Figure:
             mean, error = delays.mean(axis=1), standard_error(delays.T)
             seen = mean > 2 * error
             bars = np.array([np.minimum(error, 0.9 * mean), error])[:, seen]
-            label = f"until {level:g} nats"
+            label = f"until {level} nats"
             lost.errorbar(predicted[seen], mean[seen], bars, color=color, marker=marker, linestyle="", label=label)
         ends = np.array([predicted.min() / 1.5, predicted.max() * 1.5])
         lost.plot(ends, ends, color="#000000", linewidth=1)
