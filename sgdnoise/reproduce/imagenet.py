@@ -127,6 +127,6 @@ def plot(result: dict[str, Any]) -> Figure:
         for position, run in zip(y, result["runs"].values(), strict=True):
             paper = f"  (paper: {run['paper']})" if run["paper"] else ""
             axis.text(run["n_updates"] + 120, position, f"{run['n_updates']}{paper}", va="center")
-        axis.set(xlabel=f"parameter updates in {result['n_epochs']} epochs of ImageNet", xlim=(0, 1.5 * max(counts)))
+        axis.set(xlabel=f"parameter updates in {result['n_epochs']} epochs of ImageNet", xlim=(0, 1.6 * max(counts)))
         axis.set_title(f"from {max(counts)} updates to {min(counts)} at one eps N/(B (1 - m)), counted from the schedules")
     return figure

@@ -259,11 +259,12 @@ def plot(result: dict[str, Any]) -> Figure:
         ends = np.array([predicted.min() / 1.5, predicted.max() * 1.5])
         lost.plot(ends, ends, color="#000000", linewidth=1)
         lost.annotate("B/(N(1 - m))", (predicted[-2], predicted[-2]), (12, -12), textcoords="offset points")
+        in_proportion = result["verdicts"][1]["holds"]
         momenta = [p["momentum"] for p in result["points"]]
         batch = np.array([p["batch_size"] for p in result["points"]]) / result["n_train"]
         lost.plot(predicted, batch, color="#999999", linestyle="--", linewidth=1)
         lost.text(predicted[-1], batch[-1], "B/N ", color="#666666", ha="right", va="bottom")
         lost.set(xscale="log", yscale="log", xlabel="B/(N(1 - m)) (epochs)", ylabel="delay of the training loss (epochs)")
-        lost.set_title(f"(b) a network at equal g, m from {momenta[0]:g} to {momenta[-1]:g}")
+        lost.set_title(f"(b) a network, m {momenta[0]:g} to {momenta[-1]:g}: {'' if in_proportion else 'not '}in proportion")
         lost.legend(loc="upper left")
     return figure
