@@ -11,7 +11,7 @@ from scipy.stats import ttest_ind, ttest_rel
 from sgdnoise import MLP, Schedule, Stage, adam_square_root_rule, load_fashion, minibatches, train
 from sgdnoise import adam as adam_optimizer
 from sgdnoise import sgd as sgd_optimizer
-from sgdnoise.reproduce import SCALES, TrainingTask, adam, fig2, fig3, fig4, fig5, imagenet, lost_epochs
+from sgdnoise.reproduce import SCALES, Scale, TrainingTask, adam, fig2, fig3, fig4, fig5, imagenet, lost_epochs
 from sgdnoise.reproduce.schedule_panels import Panel, difference_error, final_accuracy, panel_verdicts
 from sgdnoise.reproduce.tasks import paper_schedules
 
@@ -111,6 +111,13 @@ def test_figures_share_their_runs():
     assert len(set(tasks_of(adam)) & four) == 3 * SCALES["default"].n_seeds
 
 
+@pytest.mark.parametrize("figure", [fig3, fig4, fig5, adam])
+def test_figures_hand_the_engine_on(figure):
+    seen = []
+    figure.run(Scale(5, 1, engine="reference"), lambda tasks: seen.extend(tasks) or made_up(tasks))
+    assert {task.engine for task in seen} == {"reference"}
+
+
 def test_vanilla_sgd_has_the_noise_scale_of_momentum():
     vanilla = {task.schedule for task in tasks_of(fig4) if task.adam is None}
     assert {task.momentum for task in tasks_of(fig4)} == {0.0}
@@ -123,7 +130,7 @@ def test_vanilla_sgd_has_the_noise_scale_of_momentum():
 def test_a_task_trains_with_the_optimizer_it_names():
     schedule = Schedule([Stage(1, 0.002, 5000)])
     losses = [
-        TrainingTask(schedule, 3, adam=settings).run()["train_loss"]
+        TrainingTask(schedule, 3, engine="reference", adam=settings).run()["train_loss"]
         for settings in ((0.5, 0.9, 1e-3), (0.9, 0.999, 1e-8), None)
     ]
     model, data = MLP(196, (128,), 10), load_fashion()

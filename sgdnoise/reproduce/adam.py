@@ -55,7 +55,7 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 
-def _task(setting: dict[str, Any], rule: str, factor: int, seed: int) -> TrainingTask:
+def _task(setting: dict[str, Any], rule: str, factor: int, seed: int, engine: str = "fast") -> TrainingTask:
     learning_rate, adam = setting["learning_rate"], ADAM
     if rule == "linear":
         learning_rate *= factor
@@ -63,7 +63,7 @@ def _task(setting: dict[str, Any], rule: str, factor: int, seed: int) -> Trainin
         learning_rate, b1, b2, eps = adam_square_root_rule(factor, learning_rate, *ADAM)
         adam = (b1, b2, eps)
     schedule = Schedule([Stage(setting["n_epochs"], learning_rate, factor * setting["batch_size"])])
-    return TrainingTask(schedule, seed, momentum=0.0, adam=adam)
+    return TrainingTask(schedule, seed, momentum=0.0, engine=engine, adam=adam)
 
 
 def _arms(setting: dict[str, Any]) -> list[tuple[str, int]]:
@@ -91,9 +91,9 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
     seeds = list(range(scale.n_seeds))
     settings = _SETTINGS if scale.n_seeds > 1 else tuple({**s, "n_epochs": 1, "factors": (_FACTOR,)} for s in _SETTINGS)
     sweeps = [[(setting, rule, factor) for rule, factor in _arms(setting)] for setting in settings]
-    tasks = [_task(*arm, seed) for sweep in sweeps for arm in sweep for seed in seeds]
+    tasks = [_task(*arm, seed, scale.engine) for sweep in sweeps for arm in sweep for seed in seeds]
     schedules = growing_schedules(scale.n_epochs)
-    tasks += [TrainingTask(s, seed, momentum=0.0, adam=ADAM) for s in schedules.values() for seed in seeds]
+    tasks += [TrainingTask(s, seed, momentum=0.0, engine=scale.engine, adam=ADAM) for s in schedules.values() for seed in seeds]
     results = iter(compute(tasks))
 
     panels = []

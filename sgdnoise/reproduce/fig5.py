@@ -75,7 +75,7 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
         **schedules_of_section_5_2(scale.n_epochs),
         "control": (paper_schedules(scale.n_epochs)["control"], MOMENTUM),
     }
-    tasks = [TrainingTask(schedule, seed, momentum=m) for schedule, m in schedules.values() for seed in seeds]
+    tasks = [TrainingTask(schedule, seed, m, engine=scale.engine) for schedule, m in schedules.values() for seed in seeds]
     results = iter(compute(tasks))
     curves = {}
     for name, (schedule, momentum) in schedules.items():
@@ -230,7 +230,6 @@ def plot(result: dict[str, Any]) -> Figure:
         price.axvline(0, color="#999999", linewidth=0.8)
         price.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
         price.set(xlabel="final test accuracy against original (points)", title="(b) the price; updates in 200 epochs")
-        price.annotate(
-            f"dots: here, {result['n_epochs']} epochs\ndiamonds: paper, CIFAR-10", (0.03, 0.72), xycoords="axes fraction"
-        )
+        key = f"dots: here, {result['n_epochs']} epochs\ndiamonds: paper, CIFAR-10"
+        price.text(0.03, 0.72, key, transform=price.transAxes, color="#666666")
     return figure

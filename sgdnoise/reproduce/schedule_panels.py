@@ -79,7 +79,7 @@ def run_panels(panels: Sequence[Panel], scale: Scale, compute: Compute) -> dict[
     """Train every schedule with every seed under every optimizer."""
     seeds = list(range(scale.n_seeds))
     tasks = [
-        TrainingTask(schedule, seed, momentum=panel.momentum, nesterov=panel.nesterov, adam=panel.adam)
+        TrainingTask(schedule, seed, panel.momentum, panel.nesterov, engine=scale.engine, adam=panel.adam)
         for panel in panels
         for schedule in paper_schedules(scale.n_epochs, panel.learning_rate).values()
         for seed in seeds
