@@ -1,0 +1,201 @@
+"""The tutorials run, their committed pages and figures are what they make, and every claim and link in them is alive."""
+
+import ast
+import math
+import os
+import re
+import runpy
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+TUTORIALS = Path(__file__).parent.parent / "tutorials"
+SCRIPTS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
+RENDER = TUTORIALS / "render.py"
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+PICTURE = re.compile(r"!\[(.*?)\]\((.*?)\)")
+MAY_IMPORT = {"sgdnoise", "numpy", "scipy", "matplotlib"} | set(sys.stdlib_module_names)
+
+each_tutorial = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+renderer = runpy.run_path(str(RENDER))
+
+
+def python(*arguments):
+    """Run Python as a reader would, warnings being errors."""
+    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(TUTORIALS.parent)}
+    return subprocess.run([sys.executable, "-W", "error", *arguments], capture_output=True, text=True, env=environment)
+
+
+def page_of(script):
+    return script.with_suffix(".md").read_text()
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """Render every tutorial afresh, two at a time."""
+    out = tmp_path_factory.mktemp("tutorials")
+    with ThreadPoolExecutor(2) as pool:
+        runs = {script.stem: pool.submit(python, str(RENDER), script.stem, "--out", str(out)) for script in SCRIPTS}
+    return out, {name: run.result() for name, run in runs.items()}
+
+
+def agree(old, new):
+    """Whether two printed numbers agree: integers exactly, others to 1% or by one in the last printed digit."""
+    if "." not in old + new and "e" not in old + new:
+        return old == new
+    digits, _, exponent = old.partition("e")
+    last_digit = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return math.isclose(float(old), float(new), rel_tol=0.01, abs_tol=1.01 * last_digit)
+
+
+def differences(committed, fresh):
+    """Lines that differ: in printed output, where numbers have a tolerance, and elsewhere in any character."""
+    old, new = committed.splitlines(), fresh.splitlines()
+    if len(old) != len(new):
+        return [f"{len(old)} lines are {len(new)}"]
+    found, in_output = [], False
+    for a, b in zip(old, new, strict=True):
+        if in_output and a != b:
+            same_words = [NUMBER.sub("#", line).split() for line in (a, b)]
+            if same_words[0] != same_words[1] or not all(map(agree, NUMBER.findall(a), NUMBER.findall(b))):
+                found.append(f"{a!r} is {b!r}")
+        elif a != b:
+            found.append(f"{a!r} is {b!r}")
+        in_output = a == "```text" or (in_output and a != "```")
+    return found
+
+
+def blurred(picture):
+    """Average a picture over blocks of 10 by 10 pixels, which hides how a font is drawn."""
+    height, width = (n // 10 * 10 for n in picture.shape[:2])
+    return picture[:height, :width, :3].reshape(height // 10, 10, width // 10, 10, 3).mean(axis=(1, 3))
+
+
+def test_there_are_tutorials_and_each_has_a_page_and_a_place_in_the_index():
+    assert [script.name[:2] for script in SCRIPTS] == [f"{i:02}" for i in range(1, len(SCRIPTS) + 1)]
+    assert len(SCRIPTS) >= 1
+    assert {page.stem for page in TUTORIALS.glob("[0-9]*.md")} == {script.stem for script in SCRIPTS}
+    index = (TUTORIALS / "README.md").read_text()
+    for script in SCRIPTS:
+        assert f"[{renderer['title'](script)}]({script.stem}.md)" in index
+
+
+@each_tutorial
+def test_runs_without_a_warning_and_prints_what_its_page_shows(script, rendered):
+    out, runs = rendered
+    assert runs[script.stem].returncode == 0, runs[script.stem].stderr
+    fresh = (out / f"{script.stem}.md").read_text()
+    again = "render it again: python tutorials/render.py"
+    assert differences(page_of(script), fresh) == [], again
+
+
+@each_tutorial
+def test_figures_are_the_ones_it_draws(script, rendered):
+    out, _ = rendered
+    pictures = PICTURE.findall(page_of(script))
+    assert 1 <= len(pictures) <= 4
+    for alt, name in pictures:
+        assert len(alt) > 60, "alt text states what is to be seen"
+        committed, fresh = imread(TUTORIALS / name), imread(out / name)
+        assert committed.shape == fresh.shape
+        assert np.abs(blurred(committed) - blurred(fresh)).mean() < 0.004, name
+
+
+def test_no_figure_is_an_orphan():
+    shown = {name for script in SCRIPTS for _, name in PICTURE.findall(page_of(script))}
+    assert {f"figures/{path.name}" for path in (TUTORIALS / "figures").glob("[0-9][0-9]_*")} == shown
+
+
+@each_tutorial
+def test_has_what_every_tutorial_has(script):
+    page, source = page_of(script), script.read_text()
+    for part in ("## What you will learn", "## Where it stops being true", "## Exercises", "## Answers"):
+        assert part in page
+    exercises, answers = page.split("## Exercises")[1].split("## Answers")
+    assert len(re.findall(r"^\d\. ", exercises, flags=re.MULTILINE)) == 3
+    assert re.findall(r"^\*\*(\d)\.\*\*", answers, flags=re.MULTILINE) == ["1", "2", "3"]
+    assert f"Rendered from [{script.name}]" in page
+    assert len(re.findall(r"^ *assert ", page, flags=re.MULTILINE)) >= 5
+    assert "\nassert " in answers
+    assert not any("assert " in folded for folded in re.findall(r"<details>.*?</details>", page, flags=re.DOTALL))
+    assert r"\operatorname" not in page, "GitHub does not allow it"
+    n_lines = sum(bool(line.strip("# ")) and not line.startswith("# %%") for line in source.splitlines())
+    assert 80 <= n_lines <= 200, "what fits into one sitting, blank lines and cell marks not counted"
+
+
+@each_tutorial
+def test_imports_nothing_that_is_not_installed_with_the_package(script):
+    tree = ast.parse(script.read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} <= MAY_IMPORT
+
+
+@pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text)
+    assert links
+    for target, anchor in links:
+        assert (page.parent / target).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", (page.parent / target if target else page).read_text(), flags=re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
+
+
+# A wrong formula in the package, each named by what it gets wrong, and the tutorial that must notice.
+MUTANTS = {
+    "g without the -1": (
+        "01",
+        "noise",
+        "noise_scale",
+        "lambda eps, B, N, *, momentum=0, replace=False: eps * N / B / (1 - momentum)",
+    ),
+    "g without momentum": ("01", "noise", "noise_scale", "lambda eps, B, N, *, momentum=0, replace=False: eps * (N - B) / B"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_wrong_formula_in_the_package_makes_a_tutorial_fail(mutant):
+    number, module, function, wrong = MUTANTS[mutant]
+    (script,) = TUTORIALS.glob(f"{number}_*.py")
+    run = python("-c", f"import runpy, sgdnoise.{module} as m; m.{function} = {wrong}; runpy.run_path({str(script)!r})")
+    assert run.returncode != 0
+    assert run.stderr.rstrip().splitlines()[-1].startswith("AssertionError")
+
+
+def test_numbers_have_a_tolerance_and_words_have_none():
+    page = "one 1.00\n```text\nloss 0.2281  after 7800\n```\n"
+    assert differences(page, page.replace("0.2281", "0.2290")) == []
+    assert differences(page, page.replace("0.2281", "-0.2281"))
+    assert differences(page, page.replace("0.2281", "0.2381"))
+    assert differences(page, page.replace("7800", "7801"))
+    assert differences(page, page.replace("loss", "Loss"))
+    assert differences(page, page.replace("1.00", "1.001"))
+    assert differences(page, page + "more\n")
+    assert agree("4e-05", "5e-05")
+    assert not agree("4.0e-05", "4.2e-05")
+
+
+def test_formulas_get_githubs_delimiters_outside_of_code():
+    github_math = renderer["github_math"]
+    assert github_math("so $a_1$ and $b_1$") == "so $`a_1`$ and $`b_1`$"
+    assert github_math("$$\na_1\n$$\nis $b$") == "```math\na_1\n```\nis $`b`$"
+    assert github_math("`$ ls` and $b$\n```sh\n$ ls\n```") == "`$ ls` and $`b`$\n```sh\n$ ls\n```"
+    with pytest.raises(ValueError, match="begin and end in one line"):
+        github_math("half a $formula")
+
+
+def test_cells_and_alt_texts():
+    prose, code = renderer["split"](
+        "# %% [markdown]\n# # Title\n#\n# Prose.\n\n# %%\nplot()  # here\n# alt: One\n# thing.\n# alt: Two.\n"
+    )
+    assert prose.text == "# Title\n\nProse."
+    assert (code.text, code.alt_texts, code.line) == ("plot()  # here", ["One thing.", "Two."], 6)
+    with pytest.raises(ValueError, match="must begin with a cell"):
+        renderer["split"]("import numpy\n")
