@@ -236,7 +236,7 @@ axes[1].legend(fontsize=8, loc="upper left")
 # | with replacement it is $\Sigma/B$, divisor $N$, and $g = \varepsilon N/B$ | exact |
 # | $g S$ is the variance per unit time | exact bookkeeping for independent batches; with momentum after $1/(1-m)$ updates |
 # | $g \approx \varepsilon N/B$ | approximate: too large by the fraction $B/(N - B)$, so only for $B \ll N$ |
-# | runs of equal $g$ behave alike | approximate: needs small steps. Tutorial 2 measures how small |
+# | runs of equal $g$ behave alike | approximate: needs small steps. [Tutorial 2](02_sgd_as_langevin.md) measures how small |
 # | batches of one reshuffled epoch kick independently | **wrong**: each two have covariance $-S/N$, see tutorial 2 |
 #
 # And $g$ is only the part of the noise that you set. $S$ depends on where $w$ is, and on the model. Nor is $g$ the
