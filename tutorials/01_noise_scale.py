@@ -19,8 +19,8 @@
 #
 # ## Watch it jitter
 #
-# We take 500 images, a small network, and the gradient of each image's loss. To have numbers to look at, we project the
-# gradients on one direction: that of the mean gradient. This leaves 500 numbers $x_i$, and a minibatch gradient is the mean
+# We take 300 images, a small network, and the gradient of each image's loss. To have numbers to look at, we project the
+# gradients on one direction: that of the mean gradient. This leaves 300 numbers $x_i$, and a minibatch gradient is the mean
 # of $B$ of them.
 
 # %%
@@ -35,7 +35,7 @@ from sgdnoise import MLP, learning_rate_for, load_fashion, minibatch_covariance,
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
 rng = np.random.default_rng(0)
 
-N = 500
+N = 300
 data = load_fashion(N)
 model = MLP(data.n_features, (16,), data.n_classes)
 params = model.init(rng)
@@ -58,17 +58,17 @@ def batch_means(B, n_draws, replace=False):
 
 
 n_draws = 2000
-sizes = (1, 25, 50, 100, 200, 300, 400, 475, 500)
+sizes = (1, 20, 40, 80, 120, 180, 240, 285, 300)
 without = {B: batch_means(B, n_draws) for B in sizes}
 replaced = {B: batch_means(B, n_draws, replace=True) for B in sizes}
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for B in sizes[1:]:
-    left.plot(B + rng.uniform(-8, 8, 80), without[B][:80], ".", color=BLUE, markersize=3)
+    left.plot(B + rng.uniform(-5, 5, 80), without[B][:80], ".", color=BLUE, markersize=3)
 left.axhline(x.mean(), color=BLACK, linewidth=1)
-left.set(xlabel="batch size B", ylabel="minibatch gradient, along one direction", xlim=(0, 515))
-left.set_title("(a) 80 batches of each size, about the mean of all 500")
+left.set(xlabel="batch size B", ylabel="minibatch gradient, along one direction", xlim=(0, 310))
+left.set_title("(a) 80 batches of each size, about the mean of all 300")
 for means, color, marker, label in (
     (replaced, ORANGE, "^", "with replacement"),
     (without, BLUE, "o", "without replacement"),
@@ -80,7 +80,7 @@ right.set(xlabel="batch size B", ylabel="B Var(minibatch gradient) / S", ylim=(0
 right.set_title("(b) points measured, lines derived below")
 right.legend(loc="lower left")
 # alt: Two panels. Left, minibatch gradients scatter about the full gradient, less and less as the batch grows, and not at all
-# at B = N = 500. Right, the variance times B over S falls on a straight line from 1 to 0 at B = N for batches drawn without
+# at B = N = 300. Right, the variance times B over S falls on a straight line from 1 to 0 at B = N for batches drawn without
 # replacement, and stays at 1 for batches drawn with replacement.
 
 # %% [markdown]
@@ -161,16 +161,19 @@ for means, replace, spread in ((without, False, S), (replaced, True, x.var())):
 # \frac{\varepsilon^2 (1/B - 1/N)\, S}{\varepsilon/N} = \varepsilon \left(\frac{N}{B} - 1\right) S = g\, S .
 # $$
 #
-# That is the whole definition: **$g$ is the variance that minibatches add per unit of time, in units of $S$.**
+# That is the whole definition: **$g$ is the variance that minibatches add per unit of time, in units of $S$.** The paper
+# writes it as $dw/dt = -dC/dw + \eta(t)$ with $\langle \eta(t)\, \eta(t') \rangle = g F \delta(t - t')$, its equation 3,
+# and our $S$ for $F$.
 #
 # With momentum in the form $a \leftarrow m a + \text{gradient}$, $w \leftarrow w - \varepsilon a$, a gradient acts again
-# and again, as $1 + m + m^2 + \dots = 1/(1 - m)$ of itself. Drift and kicks see the learning rate $\varepsilon/(1 - m)$,
-# and so does $g$:
+# and again, as $1 + m + m^2 + \dots = 1/(1 - m)$ of itself. Drift, kicks and clock see the learning rate
+# $\varepsilon/(1 - m)$, and so does $g$:
 
 # %%
 eps = Fraction(1, 10)
 assert noise_scale(eps, 20, N) == eps**2 * (Fraction(1, 20) - Fraction(1, N)) / (eps / N)
 assert noise_scale(eps, N, N) == 0
+assert noise_scale(eps, 20, N, replace=True) / noise_scale(eps, 20, N) == 1 + Fraction(20, N - 20)
 assert noise_scale(eps, 20, N, momentum=Fraction(9, 10)) == 10 * noise_scale(eps, 20, N)
 
 optimizer, moved = sgd(momentum=0.9), np.zeros(1)
@@ -204,7 +207,7 @@ settings.append((0.01, 20, 0))
 curves = []
 for eps, B, m in settings:
     dt = eps / (1 - m) / N
-    n_updates = round(0.002 / dt)
+    n_updates = round(1 / (N * dt))  # all for the same time, 1/N
     curves.append(spread_by_kicks(eps, B, m, n_updates))
     done = 1 - m ** np.arange(1, n_updates + 1)  # the part of a kick that has taken effect, the latest kick first
     exact = noise_scale(eps, B, N, momentum=m) * dt * (done**2).sum()
@@ -218,15 +221,15 @@ for (eps, B, m), spread, (color, line) in zip(settings, curves, styles, strict=T
     label = f"$\\varepsilon$ = {eps:.3g}, B = {B}, m = {m}: g = {noise_scale(eps, B, N, momentum=m):.2g}"
     axes[0].plot(updates, N * spread, line, color=color, markersize=3)
     axes[1].plot(updates * eps / (1 - m), N * spread, line, color=color, label=label, markersize=3)
-axes[0].set(xlabel="updates", ylabel="N Var(sum of kicks) / S", ylim=(0, 0.65), title="(a) against updates: nothing in common")
+axes[0].set(xlabel="updates", ylabel="N Var(sum of kicks) / S", ylim=(0, 0.4), title="(a) against updates: nothing in common")
 axes[1].set(xlabel="N x time = updates x $\\varepsilon$/(1 - m)", title="(b) against time: equal g, equal slope")
 axes[1].legend(fontsize=8, loc="upper left")
-# alt: Spread of the parameters by minibatch kicks for five settings. Against updates the slopes differ by a factor of ten and more.
-# Against time the four settings of equal g lie on one line, the one with momentum a little behind, while the fifth, with half
-# that g, has half the slope.
+# alt: Spread of the parameters by minibatch kicks for five settings. Against updates the slopes differ by a factor of ten and
+# more. Against time the four settings of equal g lie on one line, the one with momentum a little behind, while the fifth,
+# with half that g, has half the slope.
 
 # %% [markdown]
-# Momentum starts late, by about $1/(1 - m)$ updates, because its accumulator begins empty. Then its slope is the same.
+# Momentum starts late, by some $1/(1 - m)$ updates, because its accumulator begins empty. Then its slope is the same.
 #
 # ## Where it stops being true
 #

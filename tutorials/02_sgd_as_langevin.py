@@ -26,7 +26,8 @@
 # | drift | $-\lambda\, U'\, \Delta t$, mobility $\lambda$ | $-C'\, \varepsilon/N$, so $\lambda = 1$ |
 # | variance of the kick | $2 \lambda\, k_B T\, \Delta t$ | $g f\, \varepsilon/N$ |
 #
-# The last line gives the temperature. It needs the covariance of the per-example gradients to be $f$ times the identity.
+# The last line gives the temperature. With many parameters it needs the covariance $F$ of the per-example gradients to be
+# $f$ times the identity.
 #
 # $$
 # k_B T = \frac{g f}{2}
@@ -42,7 +43,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import norm
 
-from sgdnoise import MLP, load_fashion, minibatches, noise_scale, sgd, stationary, temperature
+from sgdnoise import MLP, load_fashion, minibatch_covariance, minibatches, noise_scale, sgd, stationary, temperature
 from sgdnoise.boltzmann import boltzmann_density
 
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
@@ -67,9 +68,8 @@ k_t = temperature(noise_scale(eps, B, N), f)
 grid = np.linspace(-2.5, 2.5, 501)
 density = boltzmann_density(lambda w: N * ((w[:, 0] ** 2 - 1) ** 2 + 0.15 * w[:, 0]), k_t, [grid])
 on_the_right = density[grid > 0].sum() * 0.01
-print(
-    f"k_B T = {k_t:.1f}, barrier of C about {N}; in the right well: {np.mean(w > 0):.3f}, by Boltzmann's law {on_the_right:.3f}"
-)
+print(f"k_B T = {k_t:.1f}, and the barrier of C is about {N}")
+print(f"in the right well: {np.mean(w > 0):.3f}, by Boltzmann's law {on_the_right:.3f}")
 assert abs(np.mean(w > 0) - on_the_right) < 0.02
 
 # %% [markdown]
@@ -109,7 +109,9 @@ right.axhline(1, color=BLACK, linestyle="--", label="Boltzmann")
 right.set(xlabel="learning rate x curvature, $\\varepsilon h$", ylabel="Var(w) / Boltzmann's", ylim=(0, 5))
 right.set_title("(b) on a quadratic: large steps are hotter")
 right.legend(loc="upper left", fontsize=8)
-# alt: Left, the histogram of SGD in a tilted double well lies on Boltzmann's density at k_B T = g f/2, in both wells and on the barrier. Right, on a quadratic the measured variance over Boltzmann's follows 1/(1 - eps h/2): 1 at small steps, 2 at eps h = 1, 4 at 1.5.
+# alt: Left, the histogram of SGD in a tilted double well lies on Boltzmann's density at k_B T = g f/2, in both wells and on
+# the barrier. Right, on a quadratic the measured variance over Boltzmann's follows 1/(1 - eps h/2): 1 at small steps, 2 at
+# eps h = 1, 4 at 1.5.
 
 # %% [markdown]
 # ## What real minibatch noise is not
@@ -120,12 +122,12 @@ right.legend(loc="upper left", fontsize=8)
 # They do not make it **independent**: a strong kick leads to a place where the next kick is strong.
 
 # %%
-a = rng.standard_normal(N)
-y = rng.standard_normal(N)
-y -= a * (a @ y) / (a @ a)  # puts the minimum at w = 0
+rng = np.random.default_rng(0)
+a, y = np.tile(rng.standard_normal(N // 2), 2), rng.standard_normal(N // 2)
+y = np.concatenate([y, -y])  # each a comes with y and with -y, so that the minimum is at 0
 h, n_copies = np.mean(a**2), 200_000
-eps = 0.6 * (2 * h / np.mean(a**4))  # 0.6 of the largest stable learning rate, which the text below derives
-at_rest = run(lambda w, i: a[i] * (a[i] * w - y[i]), eps, 40, n_copies)
+eps = h / np.mean(a**4)  # half of the largest stable learning rate, which the text below derives
+at_rest = run(lambda w, i: a[i] * (a[i] * w - y[i]), eps, 60, n_copies)
 kicks, w = [], at_rest
 for _ in range(2):
     i = rng.integers(N, size=n_copies)
@@ -135,28 +137,33 @@ pairs = kicks[0] * kicks[1]
 strong = abs(kicks[0]) > np.quantile(abs(kicks[0]), 0.9)
 next_strength = np.mean(kicks[1][strong] ** 2) / np.mean(kicks[1][~strong] ** 2)
 print(f"correlation of one kick and the next: {pairs.mean() / np.mean(kicks[0] ** 2):.3f}")
-print(f"after the strongest tenth of kicks, the next kick has {next_strength:.1f} times the variance of others")
+print(f"after the strongest tenth of kicks, the next has {next_strength:.1f} times the variance it has after others")
 assert abs(pairs.mean()) < 5 * pairs.std() / n_copies**0.5
 assert next_strength > 1.3
 
-exact = eps * np.mean((a * y) ** 2) / (2 * h - eps * np.mean(a**4))
-frozen = stationary.sgd_covariance(h, np.mean((a * y) ** 2), eps)  # the noise of the minimum, everywhere
-print(f"variance {at_rest.var():.3f}, exact {exact:.3f}, with the noise frozen at the minimum's {frozen:.3f}")
-excess_kurtosis = np.mean(at_rest**4) / np.mean(at_rest**2) ** 2 - 3
-print(f"excess kurtosis {excess_kurtosis:.1f}, where a Gaussian has 0")
-assert abs(at_rest.var() / exact - 1) < 0.1
-assert exact > 1.3 * frozen
-assert excess_kurtosis > 0.5
+keep = 1 - eps * a**2  # what an update leaves of w
+exact = eps**2 * np.mean((a * y) ** 2) / (1 - np.mean(keep**2))
+constant = stationary.sgd_covariance(h, np.mean((a * y) ** 2), eps)  # the noise of the minimum, everywhere
+fourth = (6 * eps**2 * np.mean((keep * a * y) ** 2) * exact + eps**4 * np.mean((a * y) ** 4)) / (1 - np.mean(keep**4))
+kurtosis = np.mean(at_rest**4) / at_rest.var() ** 2 - 3
+print(f"variance {at_rest.var():.3f}, exact {exact:.3f}; if the noise were the minimum's everywhere, {constant:.3f}")
+print(f"excess kurtosis {kurtosis:.1f}, exact {fourth / exact**2 - 3:.1f}; of a Gaussian, 0")
+assert np.isclose(exact, eps * np.mean((a * y) ** 2) / (2 * h - eps * np.mean(a**4)))
+assert np.isclose(at_rest.var(), exact, rtol=0.05)
+assert np.isclose(kurtosis, fourth / exact**2 - 3, rtol=0.2)
+assert exact > 1.3 * constant
 
 # %% [markdown]
 # The exact variance comes as before, from
-# $\mathrm{Var} \leftarrow \overline{(1 - \varepsilon a^2)^2}\, \mathrm{Var} + \varepsilon^2\, \overline{a^2 y^2}$. It has
-# $\overline{a^4}$ where constant noise has $h^2$, and so diverges at a smaller learning rate. Before that, $w$ has heavy
-# tails.
+# $\mathrm{Var} \leftarrow \overline{(1 - \varepsilon a^2)^2}\, \mathrm{Var} + \varepsilon^2\, \overline{a^2 y^2}$, and the
+# fourth moment likewise. Where constant noise has $h^2$ it has $\overline{a^4}$, and so diverges at a smaller learning
+# rate, $2 h/\overline{a^4}$. Before that, $w$ has heavy tails.
 #
-# Now a real network, after five epochs on 500 images. We look at the directions in which its per-example gradients scatter.
+# Now a real network, after five epochs on 500 images. Its per-example gradients can scatter in 499 directions at most. In
+# how many do they?
 
 # %%
+rng = np.random.default_rng(0)
 data = load_fashion(500)
 X, labels = data.X_train.astype(float), data.y_train
 model, optimizer = MLP(data.n_features, (16,), data.n_classes), sgd(momentum=0.9)
@@ -172,41 +179,43 @@ spectrum, vectors = np.linalg.eigh(centred @ centred.T / 499)  # its eigenvalues
 share = spectrum[::-1] / spectrum.sum()
 along = vectors[:, -1]  # of each example's gradient, the part along the noisiest direction, up to a factor
 samples = {B: rng.permuted(np.tile(along, (4000, 1)), axis=1)[:, :B].mean(axis=1) for B in (1, 10, 100)}
-kurtosis = {B: np.mean(noise**4) / np.mean(noise**2) ** 2 - 3 for B, noise in samples.items()}
+kurtoses = {B: np.mean(noise**4) / np.mean(noise**2) ** 2 - 3 for B, noise in samples.items()}
 print(f"10 of {model.n_params} directions hold {share[:10].sum():.0%} of the noise")
-print("excess kurtosis along the first:", ", ".join(f"{k:.1f} at B = {B}" for B, k in kurtosis.items()))
+print("excess kurtosis along the first:", ", ".join(f"{k:.1f} at B = {B}" for B, k in kurtoses.items()))
 assert share[:10].sum() > 0.5
-assert kurtosis[1] > 5 * kurtosis[10] > 5 * abs(kurtosis[100])
+assert kurtoses[1] > 5 * kurtoses[10] > 5 * abs(kurtoses[100])
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
-w = np.linspace(-3.5, 3.5, 81)
+w = np.linspace(-6, 6, 101)
 axes[0].hist(at_rest, w, density=True, color=BLUE, alpha=0.4, label="SGD at rest")
 axes[0].plot(w, norm.pdf(w, scale=at_rest.std()), color=ORANGE, label="Gaussian of its variance")
-axes[0].plot(w, norm.pdf(w, scale=frozen**0.5), "--", color=BLACK, label="if noise were constant")
+axes[0].plot(w, norm.pdf(w, scale=constant**0.5), "--", color=BLACK, label="if noise were constant")
 axes[0].set(yscale="log", ylim=(1e-5, 100), xlabel="w", ylabel="density", title="(a) regression: heavy tails")
 axes[1].loglog(np.arange(1, 500), share[:-1], color=BLUE, label="network")
-axes[1].axhline(1 / 499, color=BLACK, linestyle="--", label="isotropic")
+axes[1].axhline(1 / 499, color=BLACK, linestyle="--", label="all alike")
 axes[1].set(ylim=(1e-6, 1), xlabel="direction, by rank", ylabel="share of the noise", title="(b) network: few directions")
 k = np.linspace(0, 8, 81)
 for (B, noise), color in zip(samples.items(), (ORANGE, GREEN, BLUE), strict=True):
     beyond = [np.mean(abs(noise - noise.mean()) > level * noise.std()) for level in k]
     axes[2].plot(k, beyond, color=color, label=f"B = {B}")
 axes[2].plot(k, 2 * norm.sf(k), "--", color=BLACK, label="Gaussian")
-axes[2].set(
-    yscale="log", ylim=(2e-4, 1.2), xlabel="k", ylabel="kicks beyond k standard deviations", title="(c) network: outliers"
-)
+axes[2].set(yscale="log", ylim=(2e-4, 1.2), xlabel="k", ylabel="kicks beyond k standard deviations")
+axes[2].set_title("(c) network: outliers")
 for axis in axes:
     axis.legend(fontsize=8, loc="upper right")
-# alt: Left, on a logarithmic scale the law of w in linear regression has tails far above the Gaussian of its variance, and farther above
-# the law for constant noise. Middle, the shares of the network's noise fall by orders of magnitude from the first direction to the last,
-# where isotropic noise is flat. Right, batches of 1 and of 10 examples kick beyond five standard deviations much more often than a
-# Gaussian; batches of 100 hardly do.
+# alt: Left, on a logarithmic scale the law of w in linear regression has tails far above the Gaussian of its variance, and
+# farther above the law for constant noise. Middle, the shares of the network's noise fall by orders of magnitude from the
+# first direction to the last, where noise alike in all of them would be flat. Right, batches of 1 and of 10 examples kick
+# beyond five standard deviations much more often than a Gaussian; batches of 100 hardly do.
 
 # %% [markdown]
-# Where the noise is not isotropic there is no temperature, only one for each direction: $h\,\mathrm{Var}(w)$ follows the
-# noise of that direction. On a quadratic with curvatures 1 and 4, and with noise in proportion, as it often is in networks,
-# the steep direction is four times as hot:
+# The kick of $B$ examples has about $1/B$ of the excess kurtosis of one. The central limit theorem does its work, but on
+# the scale of that kurtosis.
+#
+# And where the noise is not isotropic there is no temperature, only one for each direction: $h\,\mathrm{Var}(w)$ follows
+# the noise of that direction. On a quadratic with curvatures 1 and 4, and with noise in the same proportion, the steep
+# direction is four times as hot:
 
 # %%
 curvatures, eps = np.array([1.0, 4.0]), 1e-3
@@ -217,15 +226,18 @@ assert np.allclose(curvatures * variances, eps / 2 * np.array([1, 4]), rtol=0.01
 # ## What reshuffling does
 #
 # Hardly anybody draws each batch afresh. One shuffles, and deals out the examples batch by batch, so that each comes once
-# an epoch. A batch still has the variance $(1/B - 1/N) f$. But the kicks of an epoch now sum to zero, because together they
-# are the full gradient: any two of them have covariance $-f/N$. What one batch does, the rest of the epoch undoes.
+# an epoch. A batch still has the variance $(1/B - 1/N) f$. But the kicks of an epoch now sum to zero, because together its
+# batches are the training set. By the argument of [tutorial 1](01_noise_scale.md), $n V + n (n - 1)\, c = 0$ for $n = N/B$
+# batches of variance $V$, any two of them have covariance $c = -f/N$. What one batch does, the others undo.
 
 # %%
+rng = np.random.default_rng(0)
 B, eps, n_copies, n_epochs = 10, 0.05, 2000, 20
+assert np.isclose(minibatch_covariance(f, B, N) / (N / B - 1), f / N)
 w, squares = np.zeros(n_copies), np.zeros(N // B + 1)
 for epoch in range(n_epochs):
     dealt = rng.permuted(np.tile(x, (n_copies, 1)), axis=1).reshape(n_copies, N // B, B).mean(axis=2)
-    assert np.allclose(dealt.sum(axis=1), 0)  # an epoch cancels
+    assert np.allclose(dealt.sum(axis=1), 0)
     for k in range(N // B):
         squares[k] += np.mean(w**2) * (epoch >= 10) / 10
         w = w - eps * (w - dealt[:, k])
@@ -241,9 +253,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained
 left.axhline(independent, color=ORANGE, label="independent batches")
 left.plot(bridge, color=BLUE, linewidth=1, label="reshuffled, exact")
 left.plot(squares, "o", color=BLUE, label="reshuffled, measured")
-left.set(
-    xlabel="updates since the epoch began", ylabel="Var(w)", title="(a) kicks of an epoch cancel", ylim=(0, 1.35 * independent)
-)
+left.set(xlabel="updates since the epoch began", ylabel="Var(w)", ylim=(0, 1.35 * independent))
+left.set_title("(a) kicks of an epoch cancel")
 left.legend(fontsize=8, loc="upper right")
 for n, color in ((10, BLUE), (100, GREEN)):
     e = np.geomspace(0.03, min(100, 1.5 * n), 60) / n
@@ -251,13 +262,12 @@ for n, color in ((10, BLUE), (100, GREEN)):
     ratio = reshuffled / [stationary.sgd_covariance(1.0, 0.1 - 0.1 / n, eps) for eps in e]
     right.loglog(e * n, ratio, color=color, label=f"N/B = {n}")
 right.axhline(1, color=ORANGE, linewidth=1)
-right.set(
-    xlabel="$\\varepsilon h$ x updates of an epoch",
-    ylabel="Var(w) / independent batches'",
-    title="(b) unless w forgets within an epoch",
-)
+right.set(xlabel="$\\varepsilon h$ x updates of an epoch", ylabel="Var(w) / independent batches'")
+right.set_title("(b) unless w forgets within an epoch")
 right.legend(fontsize=8, loc="lower right")
-# alt: Left, within an epoch of ten updates the variance of reshuffled SGD rises and falls like a bridge, everywhere below a quarter of the line for independent batches and near zero at both ends. Right, the ratio of the two at the ends of epochs is far below 1 where eps h times the updates of an epoch is below 1, and goes to 1 where it is large.
+# alt: Left, within an epoch of ten updates the variance of reshuffled SGD rises and falls like a bridge, everywhere below a
+# quarter of the line for independent batches and near zero at both ends. Right, the ratio of the two at the ends of epochs is
+# far below 1 where eps h times the updates of an epoch is below 1, and goes to 1 where it is large.
 
 # %% [markdown]
 # At the ends of epochs, where one looks, hardly any noise is left. The law of independent batches comes back only in
@@ -274,7 +284,7 @@ assert np.isclose(double / one, 2**3, rtol=0.01)
 #
 # | statement | is |
 # |---|---|
-# | one update has the mean and the variance of one Langevin step of $\Delta t = \varepsilon/N$ | exact |
+# | one update has the mean and the variance of one Langevin step of $\Delta t = \varepsilon/N$, with $F(w)$ for $f$ | exact |
 # | $\mathrm{Var}(w)$ on a quadratic with constant noise and independent batches | exact at any stable $\varepsilon$ |
 # | Boltzmann's law at $k_B T = g f/2$ | approximate: small $\varepsilon h$, constant and isotropic noise, independent batches |
 # | kicks are Gaussian | approximate: good once $B$ is well above the kurtosis of one example's gradient |
