@@ -111,7 +111,7 @@ print("spread by the linear rule, over that before:", *(f"{v:.2f}" for v in meas
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for axis in (left, right):
     axis.axvspan(0, 0.1, color=GREY, alpha=0.25, linewidth=0)
-    axis.text(0.05, 0.5, "up to N/10", rotation=90, ha="center", va="center", transform=axis.get_xaxis_transform(), fontsize=8)
+    axis.text(0.05, 0.2, "up to N/10", rotation=90, ha="center", va="center", transform=axis.get_xaxis_transform(), fontsize=8)
 K = np.linspace(1, 91, 200)
 for (name, rule), color, marker in zip(rules.items(), (BLUE, ORANGE), "os", strict=True):
     law = [stationary.sgd_covariance(1.0, (1 / (k * b_small) - 1 / n_small) * x.var(ddof=1), rule(k)) for k in K]

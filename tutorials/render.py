@@ -106,7 +106,7 @@ def github_math(prose: str) -> str:
 
 def functions_used(tree: ast.Module, namespace: dict[str, Any]) -> dict[str, str]:
     """Return the source file, relative to the page, of each function and class of the package that a script imports."""
-    used = {}
+    used: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sgdnoise":
             for name in (alias.asname or alias.name for alias in node.names):
