@@ -229,7 +229,7 @@ assert f"{exact_eps:.5g}" in answer
 # |---|---|
 # | $g$ changes by $(N - K B)/(N - B)$ under the linear rule | exact, for batches drawn without replacement |
 # | the linear rule keeps $g$ | approximate: $K B \ll N$. Exact for batches drawn with replacement |
-# | runs of equal $g$ train alike per epoch | approximate: $\varepsilon$ well below $2 (1 + m)/h$, $B$ up to about $N/10$. Tutorial 4 tries it |
+# | runs of equal $g$ train alike per epoch | approximate: $\varepsilon$ well below $2 (1 + m)/h$, $B$ up to about $N/10$. [Tutorial 4](04_dont_decay.md) tries it |
 # | equal $g$ costs nothing | **wrong** near the limit of stability, and where momentum has no time to follow |
 # | Adam obeys the same rules | **not claimed**: Adam has no $g$ in this theory |
 #
