@@ -110,7 +110,7 @@ print("schedule  updates  training loss  test accuracy  distance from decaying /
 for name, history in runs.items():
     loss, accuracy = (values[:, -1].mean() for values in (history.train_loss, history.test_accuracy))
     ratio = apart(history, runs["decaying"]) / apart(runs["control"], runs["decaying"])
-    print(f"{name:8} {history.n_updates[-1]:8} {loss:14.3f} {accuracy:14.1%} {ratio:15.2f}")
+    print(f"{name:8} {history.n_updates[-1]:8} {loss:14.2f} {accuracy:14.1%} {ratio:15.2f}")
     if name in ("hybrid", "growing"):
         assert ratio < 0.1  # one curve, on the scale of what a change of g does
         error = 3 * (history.test_accuracy - runs["decaying"].test_accuracy)[:, -1].std(ddof=1) / 2
@@ -164,9 +164,9 @@ for name, schedule in (("growing", growing), ("large", large)):
     print(f"{name:8} updates saved: factor {saving(decaying, schedule):.2f}, counted {counted:.2f}")
     assert np.isclose(counted, saving(decaying, schedule), rtol=0.05)  # counts drop an epoch's last, smaller batch
 ratio = apart(runs["large"], runs["decaying"]) / apart(runs["control"], runs["decaying"])
-print(f"distance of large from decaying / control's: {ratio:.2f}")
+print(f"large and decaying are one curve: {ratio < 0.1}")
 assert saving(decaying, growing) < 16 / 5 < saving(decaying, large)
-assert ratio > 0.1  # NOT one curve
+assert ratio > 0.1
 assert (runs["large"].train_loss - runs["decaying"].train_loss)[:, :5].mean(axis=0).min() > 0
 assert np.isclose(large.noise_scale(N)[0], decaying.noise_scale(N)[0], rtol=0.02)
 
@@ -239,7 +239,7 @@ for c, color, line in ((100, GREEN, "-."), (10, ORANGE, "--"), (1, BLUE, "-")):
     axis.semilogx(workers, [speed_up(w, c) for w in workers], line, color=color, label=f"c = {c}")
 axis.axhline(saving(decaying, growing), color=BLACK, linewidth=1)
 axis.text(1.1, saving(decaying, growing) + 0.04, "updates saved", va="bottom")
-axis.set(xlabel="workers W", ylabel="speed-up of the growing schedule", ylim=(0.9, 3.1), title="Workers make time of saved updates")
+axis.set(xlabel="workers W", ylabel="speed-up of the growing schedule", ylim=(0.9, 3.1), title="Time saved")
 axis.legend(title="overhead, in examples", loc="lower right", fontsize=9)
 # alt: Speed-up of the growing schedule against the number of workers, for overheads of 1, 10 and 100 examples. With one worker
 # and little overhead it is 1, no gain; it rises with the workers to the factor of updates saved, 2.6. With an overhead of
@@ -290,7 +290,7 @@ assert np.isclose(left_over, (1 + 1 / 10) / 2)
 # %%
 wrong = run(grow_batch(step_decay(0.05, 32, milestones=(5, 10, 13), n_epochs=16, factor=5**0.5), N))
 ratio = apart(wrong, runs["decaying"]) / apart(runs["control"], runs["decaying"])
-print(f"distance from decaying / control's: {ratio:.2f}")
+print(f"distance from decaying / control's: {ratio:.1f}")
 difference = (wrong.train_loss - runs["decaying"].train_loss).mean(axis=0)
 assert ratio > 0.1
 assert difference[after][0] > 0 > difference[-1]
