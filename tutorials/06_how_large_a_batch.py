@@ -1,0 +1,278 @@
+# %% [markdown]
+# # 6. How large may a batch be?
+#
+# [Tutorial 4](04_dont_decay.md) grew the batch instead of decaying the learning rate, and saved most updates. Why begin with
+# 32 examples, then? Why stop at $N/10$, and the paper at 5120 of 50000? Where are the walls?
+#
+# The answer: let $\rho = \varepsilon/B$ be the ratio that a stage of the schedule prescribes. Then
+#
+# $$
+# B \le \min \left( \frac{N}{10},\ \frac{2 (1 + m)}{\rho\, h},\ \frac{\mathrm{tr}\,S}{|G|^2} \right) ,
+# $$
+#
+# with $h$ the largest curvature of the loss, $S$ the covariance of the per-example gradients and $G$ their mean. Beyond the
+# first, $g$ is lost; beyond the second, training is unstable; beyond the third, a larger batch works and no longer pays.
+#
+# ## What you will learn
+#
+# - Three ceilings for three reasons, and how to measure each on a model of your own.
+# - Which one binds when, and why training begins with small batches and grows them.
+# - How hard they are, by experiment: stability is a wall, the others are prices.
+#
+# ## The first ceiling: the training set
+#
+# This one needs no measurement. A stage that keeps $\varepsilon/B$ on a batch of $N/10$ has a tenth less of the exact $g$,
+# by [tutorial 3](03_scaling_rules.md), and beyond it soon much less. Moreover an epoch has 10 updates, which is what a
+# momentum of 0.9 needs to follow a change, by [tutorial 5](05_momentum_and_adam.md): the lag is a whole epoch.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sgdnoise import MLP, Dataset, fast, gradient_noise, load_fashion, noise, schedules, sgd, stationary
+
+BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
+print("batch     loss of g  epochs lost   (N = 50000, from B = 128, m = 0.9)")
+for B in (640, 1600, 5000, 16_000):
+    print(f"{B:5} {-noise.linear_scaling_error(B / 128, 128, 50_000):13.1%} {noise.lost_epochs(B, 50_000, 0.9):12.2f}")
+assert np.isclose(noise.linear_scaling_error(5000 / 128, 128, 50_000), -0.1, atol=0.003)
+assert np.isclose(noise.lost_epochs(5000, 50_000, 0.9), 1)
+
+# %% [markdown]
+# ## The second ceiling: the steepest direction
+#
+# Along a direction of curvature $h$, one update multiplies $(w, \varepsilon a)$ by the matrix of tutorial 5. Its
+# determinant is $m$ and its trace $1 + m - \varepsilon h$. As $\varepsilon$ grows an eigenvalue leaves the unit circle at
+# $-1$: there determinant $+$ trace $+ 1 = 0$, that is $\varepsilon h = 2 (1 + m)$. Beyond it $w$ oscillates from update to
+# update, more and more. The batch size is not in it. But at a given $\rho$ the learning rate is $\rho B$, and so **the limit
+# on $\varepsilon$ is one on $B$**: $\rho B h < 2 (1 + m)$.
+
+
+# %%
+def radius(eps_h, momentum):
+    """The factor by which a long run of updates multiplies a deviation, per update."""
+    return abs(np.linalg.eigvals(np.array([[1 - eps_h, -momentum], [eps_h, momentum]]))).max()
+
+
+for momentum in (0, 0.5, 0.9, 0.98):
+    limit = stationary.max_stable_learning_rate(1.0, momentum)
+    assert limit == 2 * (1 + momentum)
+    assert radius(0.99 * limit, momentum) < 1 < radius(1.01 * limit, momentum)
+
+# %% [markdown]
+# ## The third ceiling: the gradient noise scale
+#
+# A minibatch gradient is the gradient and noise: $E |G_B|^2 = |G|^2 + \mathrm{tr}\,S/B$, for $B \ll N$. The two are equal at
+# the **gradient noise scale** $B_s = \mathrm{tr}\,S/|G|^2$. (A batch size, and not our $g$.) What is a step worth? If the
+# curvature is $h$ in all directions, a step $\varepsilon$ lowers the loss by
+# $\varepsilon |G|^2 - \frac{h \varepsilon^2}{2} \left( |G|^2 + \mathrm{tr}\,S/B \right)$ on average, at best by
+#
+# $$
+# \frac{|G|^2}{2 h} \cdot \frac{1}{1 + B_s/B} .
+# $$
+#
+# Well below $B_s$ twice the batch gives twice the progress: nothing is lost but time on one machine. Well above, twice the
+# batch gives nothing. We take the network and the schedule of tutorial 4, train, and measure at the end of the first epoch.
+
+# %%
+N, m, l2 = 10_000, 0.9, 1e-4
+raw, model = load_fashion(N), MLP(196, (20,), 10)
+data = Dataset(raw.X_train.astype(float), raw.y_train, raw.X_test[:500].astype(float), raw.y_test[:500], 10)
+X, y = data.X_train[:2000], data.y_train[:2000]  # enough to measure on
+decaying = schedules.step_decay(0.05, 32, milestones=(5, 10, 13), n_epochs=16, factor=5)
+growing = schedules.grow_batch(decaying, N, max_batch_size=N // 10)
+places = [model.init(np.random.default_rng(0))]  # where each epoch begins
+remember = lambda history: places.append(history.params[0])
+fast.train(model, data, decaying, sgd(momentum=m), l2=l2, rngs=[0], callback=remember)
+
+gradients = model.per_example_gradients(places[1], X, y)
+measured = gradient_noise.gradient_noise_scale(gradients)
+print(f"gradient noise scale after one epoch: {measured}")
+rng, G, trace = np.random.default_rng(0), gradients.mean(axis=0), gradients.var(axis=0, ddof=1).sum()
+sizes, squares = (8, 32, 128, 512, 1500), {}
+for B in sizes:
+    weights = rng.permuted(np.tile(np.arange(2000) < B, (100, 1)), axis=1) / B  # a row for each of 100 batches
+    squares[B] = ((weights @ gradients) ** 2).sum(axis=1)
+    law = G @ G + gradient_noise.minibatch_covariance(trace, B, 2000)
+    assert abs(squares[B].mean() - law) < 5 * squares[B].std() / 100**0.5
+assert np.isclose(measured.noise, trace)
+assert np.isclose(measured.signal, G @ G - trace / 2000)  # the mean of 2000 examples has noise of its own, taken off
+
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+eps_h = np.linspace(0.001, 4.3, 400)
+for momentum, color, line in ((0, ORANGE, "--"), (0.5, GREEN, "-."), (0.9, BLUE, "-")):
+    left.plot(eps_h, [radius(value, momentum) for value in eps_h], line, color=color, label=f"m = {momentum}")
+    left.plot(2 * (1 + momentum), 1, "o", color=color)
+left.axhline(1, color=BLACK, linewidth=1)
+left.set(xlabel="learning rate x curvature, $\\varepsilon h$", ylabel="factor of a deviation per update", ylim=(0, 2))
+left.set_title("(a) unstable from $\\varepsilon h = 2(1 + m)$, the dots")
+left.legend(loc="lower right", fontsize=9)
+b = np.geomspace(5, 2000, 100)
+right.loglog(b, G @ G + gradient_noise.minibatch_covariance(trace, b, 2000), color=BLUE, label="both")
+right.loglog(b, gradient_noise.minibatch_covariance(trace, b, 2000), "--", color=ORANGE, label="noise, tr S (1/B - 1/2000)")
+right.axhline(G @ G, color=GREEN, linestyle="-.", label="gradient, $|G|^2$")
+right.loglog(sizes, [squares[B].mean() for B in sizes], "o", color=BLACK, label="measured")
+right.axvline(float(measured), color=GREY, linewidth=1)
+right.text(float(measured) * 1.1, 6, "$B_s$", color="#666666")
+right.set(xlabel="batch size B", ylabel="mean of $|G_B|^2$", ylim=(0.02, 10), title="(b) a minibatch gradient after one epoch")
+right.legend(loc="lower left", fontsize=9)
+# alt: Left, the factor of a deviation per update against learning rate times curvature, for momentum 0, 0.5 and 0.9. Each curve
+# crosses 1 at its dot, at 2, 3 and 3.8. Right, the measured squared norm of minibatch gradients lies on the sum of a noise that
+# falls like 1/B and a constant gradient; the two are equal near a batch of 180.
+
+# %% [markdown]
+# ## All three, during training
+#
+# $h$ comes from products of the Hessian with vectors, `top_hessian_eigenvalue`. $|G|^2$ is a difference of large numbers
+# and differs from place to place, so we average it, and $\mathrm{tr}\,S$, over the last three epochs of a stage before we divide.
+
+
+# %%
+def look(stage, B, first, last):
+    """Print the ceilings of a stage, from places after its epochs first to last, and return them."""
+    h = gradient_noise.top_hessian_eigenvalue(model, places[last], X, y, l2=l2)
+    stable = stationary.max_stable_learning_rate(h, m) / (stage.learning_rate / stage.batch_size)
+    scales = [
+        gradient_noise.gradient_noise_scale(model.per_example_gradients(place, X, y)) for place in places[first : last + 1]
+    ]
+    noisy, signal = (np.mean([getattr(scale, name) for scale in scales]) for name in ("noise", "signal"))
+    useful = gradient_noise.NoiseToSignal(noisy, signal).batch_size
+    print(f"{first:6}-{last:<2} {h:8.2f} {stable:16.1f} {noisy:11.1f} {signal:8.4f} {useful:9.1f} {N // 10:6} {B:11}")
+    return stable, useful, h
+
+
+print("after epochs   h_max  2(1 + m)/(rho h)   tr S    |G|^2       B_s   N/10  growing schedule")
+start = look(decaying.stages[0], 32, 0, 0)
+ends = np.cumsum([stage.n_epochs for stage in decaying])
+ceilings = []
+for stage, grown, end in zip(decaying, growing, ends, strict=True):
+    ceilings.append(look(stage, grown.batch_size, end - 2, end))
+    assert grown.batch_size <= min(*ceilings[-1][:2], N / 10)
+stable, useful, sharpness = np.array(ceilings).T
+assert max(stable[0], useful[0]) < N / 10 < min(stable[2], useful[2])
+assert start[2] > 2 * sharpness.max()  # the steepest place is the first
+
+# %%
+figure, axis = plt.subplots(figsize=(7, 3.9), layout="constrained")
+edges, top = [0, *ends], 3e5
+looks = ((stable, ORANGE, "--", "stability, $2(1 + m)/(\\rho h)$"), (useful, GREEN, "-.", "gradient noise scale, $B_s$"))
+for values, color, line, label in looks:
+    axis.stairs(np.minimum(values, top), edges, baseline=None, color=color, linestyle=line, linewidth=1.8, label=label)
+axis.axhline(N / 10, color=BLUE, linewidth=1.8, label="N/10")
+axis.stairs([s.batch_size for s in growing], edges, color=GREY, fill=True, alpha=0.5, label="growing schedule")
+axis.set(yscale="log", xlabel="epochs", ylabel="batch size", ylim=(10, top), xlim=(0, 16))
+axis.set_title("All ceilings but N/10 rise from stage to stage")
+axis.legend(loc="upper left", fontsize=9)
+# alt: Ceilings on the batch size during training, on a logarithmic scale. Stability and the gradient noise scale begin at a few
+# hundred, below N/10 = 1000, and rise from stage to stage to far above it. The growing schedule, 32, 160, 800, 1000, stays
+# below all three.
+
+# %% [markdown]
+# That is why training **starts with small batches**: while $\rho$ is large, a large batch needs a large learning rate,
+# which the steepest direction does not bear; and the gradient is still strong, so that a large batch is not worth its price.
+# It is also why it **grows them**: each step of the schedule divides $\rho$ by 5 and lifts the ceiling of stability by 5. And
+# it is why it **stops at $N/10$**, 5120 of the paper's 50000: late in training this ceiling is the lowest.
+#
+# That $B_s$ rises too is no accident. At rest on a quadratic, $|G|^2$ is $h^2\,\mathrm{Var}(w)$, which by
+# [tutorial 2](02_sgd_as_langevin.md) is $\rho h S/(2 (1 - m))$ at small $\varepsilon$. So $B_s = 2 (1 - m)/(\rho h)$: the
+# gradient noise scale is a thermometer, and like the ceiling of stability it goes with $1/\rho$.
+
+# %%
+for rho in (1e-4, 2e-5):
+    variance = stationary.sgd_covariance(2.0, 0.7 / 10, rho * 10, momentum=m)  # h = 2, S = 0.7, B = 10
+    assert np.isclose(0.7 / (2.0**2 * variance), 2 * (1 - m) / (rho * 2.0), rtol=0.01)
+
+# %% [markdown]
+# ## How hard are they?
+#
+# From the places where the first three stages begin, we train for two epochs at the $\rho$ of the stage, with batches small
+# and large. If only $\rho$ mattered, the loss would not depend on $B$.
+
+# %%
+sizes, loss = np.array([32, 160, 320, 640, 1600, 5000]), {}
+for i, begin in enumerate((0, 5, 10)):
+    rho = decaying.stages[i].learning_rate / 32
+    settings = [schedules.step_decay(rho * B, int(B), milestones=(), n_epochs=2, factor=5) for B in sizes]
+    options = {"l2": l2, "params": places[begin], "rngs": range(2), "on_divergence": "stop"}
+    runs = [fast.train(model, data, setting, sgd(momentum=m), **options) for setting in settings]
+    loss[i] = np.array([np.inf if run.diverged.any() else run.train_loss[:, -1].mean() for run in runs])
+    low, high = sizes <= stable[i] / 10, sizes > stable[i]
+    print(f"stage {i + 1}, ceiling {stable[i]:.1f}; loss:", *(f"{value:.2f}" if value < 1 else ">1" for value in loss[i]))
+    assert (abs(loss[i][low] / loss[i][0] - 1) < 0.05).all()
+    assert (loss[i][high] / loss[i][0] > 1.2).all()
+
+# %%
+figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+for i, (color, line) in enumerate(((ORANGE, "-"), (BLUE, "--"), (GREEN, "-."))):
+    axis.plot(sizes, np.minimum(loss[i], 9), line, color=color, marker="o", label=f"stage {i + 1}")
+    if stable[i] < 6000:
+        axis.axvline(stable[i], color=color, linewidth=1)
+        axis.text(stable[i] * 0.95, 1.42, "stable up to here", rotation=90, va="top", ha="right", color=color, fontsize=8)
+axis.axvline(N / 10, color=BLACK, linestyle=":", linewidth=1)
+axis.text(N / 10 * 0.95, 1.42, "N/10", rotation=90, va="top", ha="right", fontsize=8)
+axis.set(xscale="log", xlabel="batch size, at the stage's $\\rho = \\varepsilon/B$", ylabel="training loss after two epochs")
+axis.set(
+    ylim=(0.25, 1.45), xticks=sizes, xticklabels=sizes, title="A batch too large for the first stage is fine for the third"
+)
+axis.minorticks_off()
+axis.legend(loc="center right", fontsize=9)
+# alt: Training loss after two epochs against batch size at constant eps/B, for three stages. In the first stage it rises from
+# 160 on and leaves the picture near the ceiling of stability, a few hundred. In the second it rises a little near its ceiling
+# of some 3500. In the third it is flat up to 5000.
+
+# %% [markdown]
+# Stability is a wall, and the loss rises well before it: large steps are hotter, by the $1/(1 - \varepsilon h/2)$ of
+# tutorial 2 or the like with momentum. Crossing $N/10$ in the third stage does no visible harm to the training loss
+# here. But it costs a tenth or more of $g$, and saves next to no updates.
+#
+# ## Where it stops being true
+#
+# | statement | is |
+# |---|---|
+# | the limit $\varepsilon h < 2 (1 + m)$ | exact on a quadratic, without noise; noise in $h$ itself lowers it (tutorial 2) |
+# | $h$ is a number of the model | **wrong**: it differs from place to place, and is largest at the very start. Measure it there |
+# | $E \lvert G_B \rvert^2 = \lvert G \rvert^2 + \mathrm{tr}\,S/B$ | exact with replacement; without, $\mathrm{tr}\,S\,(1/B - 1/N)$ |
+# | a step gains in proportion to $1/(1 + B_s/B)$ | approximate: one step, one curvature for all directions, the best $\varepsilon$ |
+# | $N/10$ | convention: $g$ is a tenth off there, and nothing breaks |
+# | $B_s = 2 (1 - m)/(\rho h)$ at rest | exact to first order on a quadratic; a network in training is not at rest |
+#
+# ## Exercises
+#
+# 1. In the first stage you get eight times the workers: $B$ from 32 to 256. What do you do with $\varepsilon$, and do all
+#    ceilings allow it?
+# 2. In tutorial 5 two runs had a batch of 600: with $\varepsilon = 0.1$, $m = 0.98$ and with $\varepsilon = 0.5$, $m = 0.9$.
+#    How near was each to the limit of stability?
+# 3. You have no per-example gradients. The mean of $|G_B|^2$ is 4.0 at $B = 32$ and 1.3 at $B = 512$. What is $B_s$?
+#
+# ## Answers
+#
+# **1.** Eight times $\varepsilon$, 0.4: the linear rule loses 2% of $g$, and $N/10$ is far. Stability allows it once $h$ has
+# come down, but at the very start 256 is at the wall: begin smaller. And it is near $B_s$. Steps gain in proportion to
+# $1/(1 + B_s/B)$, so that eight times the batch saves less than eight times the steps.
+
+# %%
+saved = (1 + useful[0] / 32) / (1 + useful[0] / 256)
+print(f"loss of g {-noise.linear_scaling_error(8, 32, N):.1%}; stable to {start[0]:.1f} at the start, to {stable[0]:.1f} later")
+print(f"steps saved: a factor of {saved:.1f}")
+assert start[0] < 1.2 * 256 < stable[0]
+assert 0.5 < useful[0] / 256 < 2
+assert saved < 6
+
+# %% [markdown]
+# **2.** The first was far from it, so that its trouble was the lag; the second was not far.
+
+# %%
+parts = [eps / stationary.max_stable_learning_rate(5.0, momentum) for eps, momentum in ((0.1, 0.98), (0.5, 0.9))]
+print(f"with h = 5: {parts[0]:.0%} and {parts[1]:.0%} of the limit")
+assert parts[0] < 0.2 < 0.5 < parts[1] < 1
+
+# %% [markdown]
+# **3.** Two equations for $|G|^2$ and $\mathrm{tr}\,S$: their difference gives $\mathrm{tr}\,S\,(1/32 - 1/512) = 2.7$.
+
+# %%
+answer = gradient_noise.gradient_noise_scale_from_norms(4.0, 1.3, 32, 512)
+print(answer)
+assert np.isclose(answer.noise, 2.7 / (1 / 32 - 1 / 512))
+assert np.isclose(answer.signal + answer.noise / 32, 4.0)
