@@ -93,10 +93,11 @@ sizes, squares = (8, 32, 128, 512, 1500), {}
 for B in sizes:
     weights = rng.permuted(np.tile(np.arange(2000) < B, (100, 1)), axis=1) / B  # a row for each of 100 batches
     squares[B] = ((weights @ gradients) ** 2).sum(axis=1)
-    law = G @ G + gradient_noise.minibatch_covariance(trace, B, 2000)
+    law = G @ G + gradient_noise.minibatch_covariance(trace, B, 2000)  # exact, for batches out of these 2000
+    assert np.isclose(law, measured.signal + measured.noise / B)
     assert abs(squares[B].mean() - law) < 5 * squares[B].std() / 100**0.5
 assert np.isclose(measured.noise, trace)
-assert np.isclose(measured.signal, G @ G - trace / 2000)  # the mean of 2000 examples has noise of its own, taken off
+assert np.isclose(measured.signal, G @ G - trace / 2000)  # their mean has noise of its own, which is taken off
 
 
 # %%
@@ -110,9 +111,9 @@ left.set(xlabel="learning rate x curvature, $\\varepsilon h$", ylabel="factor of
 left.set_title("(a) unstable from $\\varepsilon h = 2(1 + m)$, the dots")
 left.legend(loc="lower right", fontsize=9)
 b = np.geomspace(5, 2000, 100)
-right.loglog(b, G @ G + gradient_noise.minibatch_covariance(trace, b, 2000), color=BLUE, label="both")
-right.loglog(b, gradient_noise.minibatch_covariance(trace, b, 2000), "--", color=ORANGE, label="noise, tr S (1/B - 1/2000)")
-right.axhline(G @ G, color=GREEN, linestyle="-.", label="gradient, $|G|^2$")
+right.loglog(b, measured.signal + measured.noise / b, color=BLUE, label="both")
+right.loglog(b, measured.noise / b, "--", color=ORANGE, label="noise, tr S/B")
+right.axhline(measured.signal, color=GREEN, linestyle="-.", label="gradient, $|G|^2$")
 right.loglog(sizes, [squares[B].mean() for B in sizes], "o", color=BLACK, label="measured")
 right.axvline(float(measured), color=GREY, linewidth=1)
 right.text(float(measured) * 1.1, 6, "$B_s$", color="#666666")
@@ -163,6 +164,7 @@ for values, color, line, label in looks:
 axis.axhline(N / 10, color=BLUE, linewidth=1.8, label="N/10")
 axis.stairs([s.batch_size for s in growing], edges, color=GREY, fill=True, alpha=0.5, label="growing schedule")
 axis.set(yscale="log", xlabel="epochs", ylabel="batch size", ylim=(10, top), xlim=(0, 16))
+axis.text(14.5, 1.7e5, "gradient not told\nfrom zero", ha="center", va="center", color=GREEN, fontsize=8)
 axis.set_title("All ceilings but N/10 rise from stage to stage")
 axis.legend(loc="upper left", fontsize=9)
 # alt: Ceilings on the batch size during training, on a logarithmic scale. Stability and the gradient noise scale begin at a few
@@ -206,7 +208,7 @@ for i, begin in enumerate((0, 5, 10)):
 # %%
 figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for i, (color, line) in enumerate(((ORANGE, "-"), (BLUE, "--"), (GREEN, "-."))):
-    axis.plot(sizes, np.minimum(loss[i], 9), line, color=color, marker="o", label=f"stage {i + 1}")
+    axis.plot(sizes, np.minimum(loss[i], 9), line, color=color, marker="o", label=f"stage {i + 1}, ceiling {stable[i]:.0f}")
     if stable[i] < 6000:
         axis.axvline(stable[i], color=color, linewidth=1)
         axis.text(stable[i] * 0.95, 1.42, "stable up to here", rotation=90, va="top", ha="right", color=color, fontsize=8)
@@ -217,10 +219,10 @@ axis.set(
     ylim=(0.25, 1.45), xticks=sizes, xticklabels=sizes, title="A batch too large for the first stage is fine for the third"
 )
 axis.minorticks_off()
-axis.legend(loc="center right", fontsize=9)
+axis.legend(loc="upper left", fontsize=9)
 # alt: Training loss after two epochs against batch size at constant eps/B, for three stages. In the first stage it rises from
 # 160 on and leaves the picture near the ceiling of stability, a few hundred. In the second it rises a little near its ceiling
-# of some 3500. In the third it is flat up to 5000.
+# of some 3300. In the third it is flat up to 5000.
 
 # %% [markdown]
 # Stability is a wall, and the loss rises well before it: large steps are hotter, by the $1/(1 - \varepsilon h/2)$ of
