@@ -12,6 +12,7 @@ from sgdnoise.energies import Rugged
 from sgdnoise.reproduce import annealing, temperature
 from sgdnoise.reproduce.annealing import COLD, HOT, N_TRAIN, CoolingTask
 from sgdnoise.reproduce.rest_tasks import LangevinRestTask, RestTask, minimum, subsets
+from sgdnoise.reproduce.tasks import stream
 
 PARABOLA = Rugged(13.0, (0.0, 0.0), (3.0, 1.1))
 SETTINGS = [(1.0, 0.01), (0.1, 1e-4)]
@@ -86,7 +87,7 @@ def test_predictions_of_rest_tasks_against_iterated_updates():
 def test_rest_task_equals_a_loop_over_the_whole_model(method, batch_size):
     task = RestTask(method, 0.8, batch_size, n_replicas=2, n_relaxations=0.1, seed=3)
     model, X, y = problem(1.0, 0.01)
-    at, rng = minimum(), np.random.default_rng(3)
+    at, rng = minimum(), stream(task)
     before, during = task._n_units
     params = [at.params.copy() for _ in range(2)]
     squares = np.zeros((2, 6))
@@ -116,9 +117,16 @@ def test_langevin_rest_task_agrees_with_boltzmann_along_one_direction_and_reject
     assert (abs(squares.mean(axis=0) - 2 * task.predicted()) > 5 * error).all()
 
 
-def made_up(panel, x, dynamics="without_replacement", ratio=1.0, continuous=1.0, curvature=0.5):
-    point = {"panel": panel, "x": x, "dynamics": dynamics, "curvature": curvature, "predicted": 1.0}
-    return point | {"measured": ratio, "continuous": continuous}
+def test_tasks_of_two_settings_share_no_random_numbers():
+    one, other = RestTask("reshuffle", 0.1, 200), RestTask("reshuffle", 0.1, 200, seed=1)
+    assert stream(one).integers(1 << 60) == stream(RestTask("reshuffle", 0.1, 200)).integers(1 << 60)
+    first = {stream(task).integers(1 << 60) for task in (one, other, RestTask("reshuffle", 0.2, 200), LangevinRestTask(0.1))}
+    assert len(first) == 4
+
+
+def made_up(panel, x, dynamics="without_replacement", ratio=1.0, continuous=1.0, predicted=1.0):
+    point = {"panel": panel, "x": x, "dynamics": dynamics, "predicted": predicted, "continuous": continuous}
+    return point | {"squares": ratio * np.array([0.99, 1.0, 1.01])}
 
 
 def verdicts_for(**changes):
@@ -130,24 +138,27 @@ def verdicts_for(**changes):
         "batch": made_up("batch", 0.9, continuous=10.0),
         "reshuffle": made_up("batch", 0.5, "reshuffle", continuous=100.0),
         "own": made_up("anisotropic", 0.1, "with_replacement"),
-        "one": made_up("anisotropic", 0.1, "langevin", ratio=20.0),
+        "one": made_up("anisotropic", 0.1, "langevin", predicted=20.0),
     }
     for name, change in changes.items():
         points[name] |= change
-    return [verdict.holds for verdict in temperature._verdicts(list(points.values()))]
+    return temperature._verdicts(list(points.values()))
 
 
 def test_statistics_of_temperature_and_what_they_reject():
-    assert verdicts_for() == [True] * 8
-    for name, failing in (("pairs", 0), ("langevin", 1), ("rate", 2), ("batch", 3), ("own", 6)):
-        for ratio in (0.85, 1.15):
-            assert not verdicts_for(**{name: {"measured": ratio}})[failing]
-    assert not verdicts_for(reshuffle={"measured": 20.0})[4]
-    # Were the continuous-time rule as good as the exact law, or one temperature for all, the controls would say so.
-    assert not verdicts_for(rate={"measured": 1.9})[5]
-    assert not verdicts_for(batch={"measured": 9.0})[5]
-    assert not verdicts_for(one={"measured": 1.0})[7]
-    assert not verdicts_for(pairs={"measured": math.nan})[0]
+    verdicts = verdicts_for()
+    for verdict in verdicts:
+        assert verdict.holds
+        assert verdict.control_flagged
+        assert verdict.interval == pytest.approx((0, 0.01), abs=1e-9)
+    for failing, name in enumerate(("pairs", "langevin", "rate", "batch", "reshuffle", "own")):
+        for ratio in (0.85, 1.15, math.nan):
+            holds = [verdict.holds for verdict in verdicts_for(**{name: {"squares": np.full(3, ratio)}})]
+            assert holds == [i != failing for i in range(6)]
+    # Were the wrong law as good as the exact one, the control would pass, and say so.
+    wrong = {"rate": {"continuous": 1.05}, "batch": {"x": 0.05}, "reshuffle": {"continuous": 1.0}, "one": {"predicted": 1.0}}
+    flagged = [verdict.control_flagged for verdict in verdicts_for(**wrong)]
+    assert flagged == [True, True, False, False, False, False]
 
 
 # annealing
@@ -213,34 +224,46 @@ def test_boltzmann_energy_against_adaptive_quadrature():
     assert annealing.boltzmann_energy(landscape, 0.5) == pytest.approx(mean / norm, rel=1e-6)
 
 
-def curves(**finals):
-    energies = {"hot": 1.6, "cold": 1.4, "steps": 0.5, "slow": 0.4}
-    made = {
-        (dynamics, protocol): {
-            "dynamics": dynamics,
-            "protocol": protocol,
-            "mean": [2.0, energies[protocol]],
-            "error": [0, 0.02],
-        }
-        | {"n_epochs": 50.0, "n_updates": 1000 if dynamics == "growth" else 3000}
-        for dynamics in annealing.DYNAMICS
-        for protocol in annealing.PROTOCOLS
-    }
-    for name, change in finals.items():
-        made[tuple(name.split("_"))] |= change
-    return list(made.values())
+ENERGIES = {"hot": 1.6, "cold": 1.4, "steps": 0.5, "slow": 0.4}
+
+
+def annealing_verdicts(counts=None, **ends):
+    """Verdicts on 400 walkers with a standard error of .02; each of `ends` moves the mean energy of one run."""
+    scatter = np.tile([-0.4, 0.4], 200)
+    runs = [(dynamics, protocol) for dynamics in annealing.DYNAMICS for protocol in annealing.PROTOCOLS]
+    energies = {run: ends.get("_".join(run), ENERGIES[run[1]]) + scatter for run in runs}
+    curves = [
+        {"dynamics": dynamics, "protocol": protocol, "n_epochs": 50.0}
+        | {"n_updates": 3000 if dynamics == "decay" and protocol != "hot" else 1000}
+        | (counts or {}).get((dynamics, protocol), {})
+        for dynamics, protocol in runs
+    ]
+    return annealing._verdicts(curves, energies, 0.06)
 
 
 def test_statistics_of_annealing_and_what_they_reject():
-    def holds(**finals):
-        return [verdict.holds for verdict in annealing._verdicts(curves(**finals), 0.06)]
+    def fails(counts=None, **ends):
+        return {i for i, verdict in enumerate(annealing_verdicts(counts, **ends)) if not verdict.holds}
 
-    assert holds() == [True] * 6
-    assert not holds(decay_slow={"mean": [2.0, 1.0]})[0]
-    assert not holds(langevin_hot={"mean": [2.0, 0.5]})[1]
-    assert holds(growth_steps={"mean": [2.0, 0.6]})[2]
-    assert not holds(growth_steps={"mean": [2.0, 0.62]})[2]
-    assert not holds(langevin_cold={"mean": [2.0, 1.27]})[3]
-    assert not holds(growth_slow={"n_updates": 2000})[4]
-    assert not holds(growth_slow={"n_epochs": 53.0})[5]
-    assert not holds(growth_slow={"mean": [2.0, math.nan]})[2]
+    verdicts = annealing_verdicts()
+    assert fails() == set()
+    assert all(verdict.control_flagged for verdict in verdicts)
+    assert [verdict.interval is None for verdict in verdicts] == [False] * 5 + [True] * 2  # counts are not random
+    assert verdicts[0].value == pytest.approx(0.34 / 1.34)
+    assert verdicts[2].interval[0] < 0.34 / 0.44 < verdicts[2].interval[1]
+    assert {0, 2, 3} <= fails(decay_slow=1.0)
+    assert 1 in fails(langevin_hot=0.5)
+    assert 2 in fails(growth_steps=0.41)
+    assert fails(growth_steps=0.6) == set()  # 3.5 standard errors
+    assert fails(growth_steps=0.62) == {3, 4}
+    assert fails(langevin_cold=1.27) == {4}
+    assert fails(growth_slow=math.nan) >= {0, 1, 2, 3, 4}
+    assert fails({("growth", "slow"): {"n_updates": 2000}}) == {5}
+    assert fails({("growth", "slow"): {"n_epochs": 53.0}}) == {6}
+
+
+def test_annealings_controls_are_not_flagged_where_the_protocol_makes_no_difference():
+    ends = {f"{dynamics}_{protocol}": 0.5 for dynamics in annealing.DYNAMICS for protocol in annealing.PROTOCOLS}
+    verdicts = annealing_verdicts(**ends)
+    assert not verdicts[0].holds
+    assert not verdicts[3].control_flagged

@@ -21,6 +21,7 @@ Gaussian; that is part of the comparison.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from ..noise import batch_size_for, learning_rate_for, noise_scale
 from ..optimizers import sgd
 from .style import figure_style, standard_error
 from .tasks import Arrays, Compute, Scale
-from .verdicts import Verdict
+from .verdicts import Verdict, bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -205,65 +206,84 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
         for task, result in zip([*tasks, *others], results, strict=True)
     ]
     floor = boltzmann_energy(tasks[0].landscape, COLD)
+    ends = {(task.dynamics, task.protocol): result["energy"][-1] for task, result in zip(tasks, results, strict=False)}
     return {
         "duration": duration,
         "n_walkers": n_walkers,
         "boltzmann": {"hot": boltzmann_energy(tasks[0].landscape, HOT), "cold": floor},
         "curves": curves,
-        "verdicts": _verdicts([curve for curve in curves if curve["duration"] == duration], floor),
+        "verdicts": _verdicts([curve for curve in curves if curve["duration"] == duration], ends, floor),
     }
 
 
-def _verdicts(curves: list[dict[str, Any]], floor: float) -> list[Verdict]:
-    final = {(c["dynamics"], c["protocol"]): (c["mean"][-1], c["error"][-1]) for c in curves}
+def _verdicts(curves: list[dict[str, Any]], ends: dict[tuple[str, str], np.ndarray], floor: float) -> list[Verdict]:
+    """Judge the final energies, `ends`, by dynamics and protocol, (n_walkers,) each, and the counts in the curves."""
     updates = {(c["dynamics"], c["protocol"]): c["n_updates"] for c in curves}
     epochs = {(c["dynamics"], c["protocol"]): c["n_epochs"] for c in curves}
-
-    def apart(one: str, other: str) -> float:
-        """Largest difference of final energies in standard errors, over the protocols."""
-        pairs = [(final[one, protocol], final[other, protocol]) for protocol in PROTOCOLS]
-        return float(np.max([abs(a[0] - b[0]) / np.hypot(a[1], b[1]) for a, b in pairs]))  # NaN stays NaN, and fails
-
-    def excess(than: str) -> float:
-        """Energy that slow cooling ends with, over that of another protocol, both above the Boltzmann energy when cold."""
-        return float(np.max([(final[d, "slow"][0] - floor) / (final[d, than][0] - floor) for d in DYNAMICS]))
-
+    walkers = np.arange(len(next(iter(ends.values()))))
+    others = {"langevin": "growth", "decay": "langevin", "growth": "decay"}
     source = "Smith et al. 2018, simulated annealing"
+
+    def excess(draw: np.ndarray, than: str, of: str = "slow") -> float:
+        """Final energy above the cold Boltzmann energy, slow over another protocol; the largest of the dynamics."""
+        if of == "slow":
+            pairs = [((d, "slow"), (d, than)) for d in DYNAMICS]
+        else:  # the control: the other protocol over itself, under other dynamics
+            pairs = [((other, than), (d, than)) for d, other in others.items()]
+        return float(np.max([(ends[a][draw].mean() - floor) / (ends[b][draw].mean() - floor) for a, b in pairs]))
+
+    def lower_than(than: str, threshold: float) -> Verdict:
+        return Verdict(
+            claim=f"walkers cooled slowly end lower than walkers {PROTOCOLS[than]}",
+            source=source,
+            statistic=f"energy above equilibrium, slow over {than}, the largest of three dynamics",
+            value=excess(walkers, than),
+            threshold=threshold,
+            interval=bootstrap_interval(partial(excess, than=than), len(walkers)),
+            control=f"walkers {PROTOCOLS[than]} over the same, under other dynamics",
+            control_value=excess(walkers, than, than),
+        )
+
+    def apart(draw: np.ndarray, pairs: tuple[tuple[str, str], ...], protocols: dict[str, str]) -> float:
+        """Largest difference of final energies in standard errors, over pairs of dynamics and of protocols."""
+        found = []
+        for one, other in pairs:
+            for a, b in protocols.items():
+                first, second = ends[one, a], ends[other, b]
+                error = np.hypot(standard_error(first), standard_error(second))
+                found.append(abs(first[draw].mean() - second[draw].mean()) / error)
+        return float(np.max(found))  # NaN stays NaN, and fails
+
+    def alike(claim: str, *pairs: tuple[str, str]) -> Verdict:
+        same = {protocol: protocol for protocol in PROTOCOLS}
+        return Verdict(
+            claim=claim,
+            source=source,
+            statistic="largest difference in standard errors, over the protocols",
+            value=apart(walkers, pairs, same),
+            threshold=4.0,
+            interval=bootstrap_interval(partial(apart, pairs=pairs, protocols=same), len(walkers)),
+            control="lowered slowly against held cold",
+            control_value=apart(walkers, pairs, {"slow": "cold"}),
+        )
+
+    def more(protocol: str) -> float:
+        return float(updates["growth", protocol] / updates["decay", protocol])
+
     return [
-        Verdict(
-            claim="walkers cooled slowly end lower than walkers held cold from the start",
-            source=source,
-            statistic="energy above equilibrium, slow over cold, the largest of three dynamics",
-            value=excess("cold"),
-            threshold=0.6,
-        ),
-        Verdict(
-            claim="walkers cooled slowly end lower than walkers held hot",
-            source=source,
-            statistic="energy above equilibrium, slow over hot, the largest of three dynamics",
-            value=excess("hot"),
-            threshold=0.6,
-        ),
-        Verdict(
-            claim="decaying the learning rate and growing the batch at equal g end at one mean energy",
-            source=source,
-            statistic="largest difference in standard errors",
-            value=apart("decay", "growth"),
-            threshold=4.0,
-        ),
-        Verdict(
-            claim="SGD ends where Langevin dynamics at k_B T = g F/2 ends",
-            source=source,
-            statistic="largest difference in standard errors",
-            value=float(np.max([apart("decay", "langevin"), apart("growth", "langevin")])),
-            threshold=4.0,
-        ),
+        lower_than("cold", 0.6),
+        lower_than("hot", 0.6),
+        lower_than("steps", 0.9),
+        alike("decaying the learning rate and growing the batch at equal g end at one mean energy", ("decay", "growth")),
+        alike("SGD ends where Langevin dynamics at k_B T = g F/2 ends", ("decay", "langevin"), ("growth", "langevin")),
         Verdict(
             claim="growing the batch takes fewer updates than decaying the learning rate, cooled slowly",
             source=source,
             statistic="updates, growth over decay",
-            value=updates["growth", "slow"] / updates["decay", "slow"],
+            value=more("slow"),
             threshold=0.5,
+            control="without cooling",
+            control_value=more("hot"),
         ),
         Verdict(
             claim="and the same number of epochs",
@@ -271,6 +291,8 @@ def _verdicts(curves: list[dict[str, Any]], floor: float) -> list[Verdict]:
             statistic="|epochs, growth over decay - 1|, the largest of the protocols",
             value=max(abs(epochs["growth", p] / epochs["decay", p] - 1) for p in PROTOCOLS),
             threshold=0.05,
+            control="at equal numbers of updates, cooled slowly",
+            control_value=abs(epochs["growth", "slow"] / epochs["decay", "slow"] / more("slow") - 1),
         ),
     ]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .style import SCHEDULES, figure_style, standard_error
 from .tasks import METRICS, MOMENTUM, N_TRAIN, Compute, Scale, TrainingTask, paper_schedules
-from .verdicts import Verdict
+from .verdicts import Verdict, bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,17 +59,27 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
 
 
 def _verdict(curves: dict[str, dict[str, Any]], name: str, after: int) -> Verdict:
-    def distance(schedule: str) -> float:
-        losses = [np.mean(curves[s]["train_loss"], axis=0)[after:] for s in (schedule, "decaying")]
-        return float(np.abs(losses[0] - losses[1]).max())
+    losses = {schedule: np.array(curve["train_loss"])[:, after:] for schedule, curve in curves.items()}
+
+    def distance(schedule: str, draw: np.ndarray) -> float:
+        means = [losses[s][draw].mean(axis=0) for s in (schedule, "decaying")]
+        return float(np.abs(means[0] - means[1]).max())
+
+    def relative(draw: np.ndarray, schedule: str = name) -> float:
+        return distance(schedule, draw) / distance("control", draw)
+
+    every = np.arange(len(losses[name]))
 
     return Verdict(
         claim=f"{name} has the training curve of decaying, with {curves[name]['n_updates'][-1]} updates "
         f"for {curves['decaying']['n_updates'][-1]}",
         source="Smith et al. 2018, fig. 2",
         statistic="max |L - L(decaying)| / max |L(control) - L(decaying)|",
-        value=distance(name) / distance("control"),
+        value=relative(every),
         threshold=0.1,
+        interval=bootstrap_interval(relative, len(every)),
+        control="the schedule that never changes",
+        control_value=relative(every, "control"),
     )
 
 

@@ -12,11 +12,11 @@ from ..datasets import load_fashion
 from ..gradient_noise import minibatch_covariance
 from ..models import MLP
 from ..optimizers import sgd
-from ..sampling import METHODS, minibatches
+from ..sampling import minibatches
 from ..schedules import Schedule, Stage
 from ..stationary import reshuffled_variance, sgd_covariance
 from ..training import train
-from .tasks import Arrays
+from .tasks import Arrays, stream
 
 _N_DIRECTIONS = 20
 
@@ -90,7 +90,7 @@ class MinibatchNoiseTask:
         """Return S, and for each draw the squared noise: all of it, along random directions, and between two batches."""
         model, params, X, y = _network(self.n_train)
         mean = model.gradient(params, X, y)
-        rng = np.random.default_rng((self.seed, self.batch_size, METHODS.index(self.method)))
+        rng = stream(self)
         pairs = 2 * self.batch_size <= self.n_train
         trace, projected, between = np.empty(self.n_draws), np.empty(self.n_draws), np.zeros(self.n_draws)
         for i in range(self.n_draws):
@@ -154,7 +154,7 @@ class StationaryTask:
         """Return, for each replica, the mean of w^2 over the second half of its epochs' ends."""
         x = np.linspace(-1, 1, self.n_train)
         x /= x.std(ddof=1)
-        rng = np.random.default_rng(self.seed)
+        rng = stream(self)
         optimizer = sgd(self.momentum, self.nesterov)
         w = np.zeros(self.n_replicas)
         state, squares = optimizer.init(w), np.zeros(self.n_replicas)

@@ -26,7 +26,7 @@ from ..models import LogisticRegression
 from ..optimizers import sgd
 from ..stationary import reshuffled_variance, sgd_covariance
 from .noise_tasks import batch_variance
-from .tasks import Arrays
+from .tasks import Arrays, stream
 
 N_TRAIN = 1000
 _N_FEATURES = 5
@@ -194,7 +194,7 @@ class RestTask:
     def run(self) -> Arrays:
         """Return for each replica the mean square distance from the minimum along each direction, (n_replicas, 6)."""
         at = minimum(self.smallest_scale, self.l2)
-        rng = np.random.default_rng(self.seed)
+        rng = stream(self)
         optimizer = sgd()
         d = np.zeros((self.n_replicas, len(at.curvatures)))
         state, squares = optimizer.init(d), np.zeros_like(d)
@@ -268,6 +268,6 @@ class LangevinRestTask:
             n_steps=before + during,
             temperature=self.temperature,
             scheme="leimkuhler-matthews",
-            rng=self.seed,
+            rng=stream(self),
         )
         return {"squares": (path.x[before + 1 :] ** 2).mean(axis=0)}

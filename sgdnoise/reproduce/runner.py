@@ -50,6 +50,9 @@ FIGURES = (
     "wells",
     "annealing",
     "sgld",
+    "optimum",
+    "breakdown",
+    "stability",
 )
 """Modules of this package, in the order in which they are run and reported."""
 

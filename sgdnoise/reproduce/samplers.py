@@ -8,6 +8,8 @@ end goes with the third power of the learning rate until eps h n, for n updates 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,17 +18,19 @@ from ..sampling import METHODS
 from .noise_tasks import MinibatchNoiseTask, StationaryTask, batch_variance
 from .style import figure_style, standard_error
 from .tasks import Compute, Scale
-from .verdicts import Verdict
+from .verdicts import Verdict, bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Samplers: what a batch's noise is, and what an epoch leaves of it"
 
+NoiseTask = MinibatchNoiseTask | StationaryTask
+Measured = tuple[NoiseTask, np.ndarray]
 _BATCH_SIZES: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 450, 480, 495, 500)
 _LEARNING_RATES: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _SOURCE = "Smith et al. 2018, eq. 3"
-_STYLES = {
+_STYLES: dict[str, dict[str, Any]] = {
     "with_replacement": {"color": "#E69F00", "marker": "^", "label": "with replacement"},
     "without_replacement": {"color": "#0072B2", "marker": "o", "label": "without replacement"},
     "reshuffle": {"color": "#000000", "marker": "x", "label": "epoch reshuffling"},
@@ -43,56 +47,83 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
         StationaryTask(method, rate, n_replicas=n_replicas) for method in ("reshuffle", "without_replacement") for rate in rates
     ]
     results = compute([*noise_tasks, *rest_tasks])
-    noise = [
-        _point(task.method, task.batch_size, task.predicted(1.0), result["trace"] / result["S_trace"])
-        for task, result in zip(noise_tasks, results, strict=False)
-    ]
-    rest = [
-        _point(task.method, task.learning_rate, task.predicted(), result["squares"])
-        for task, result in zip(rest_tasks, results[len(noise_tasks) :], strict=True)
-    ]
+    drawn, rested = results[: len(noise_tasks)], results[len(noise_tasks) :]
+    noise: list[Measured] = [(task, r["trace"] / r["S_trace"]) for task, r in zip(noise_tasks, drawn, strict=True)]
+    rest: list[Measured] = [(task, r["squares"]) for task, r in zip(rest_tasks, rested, strict=True)]
     return {
         "n_train": noise_tasks[0].n_train,
         "quadratic": {"n_train": rest_tasks[0].n_train, "batch_size": rest_tasks[0].batch_size},
-        "noise": noise,
-        "rest": rest,
-        "verdicts": _verdicts(noise, rest),
+        "noise": [_point(*measured) for measured in noise],
+        "rest": [_point(*measured) for measured in rest],
+        "verdicts": _verdicts(noise, rest, rates[0]),
     }
 
 
-def _point(method: str, x: float, predicted: float, sample: np.ndarray) -> dict[str, Any]:
-    error = float(standard_error(sample))
-    return {"method": method, "x": x, "predicted": predicted, "measured": float(sample.mean()), "error": error}
+def _predicted(task: NoiseTask) -> float:
+    """Its sampler's law, of gradients whose variance is 1."""
+    return task.predicted(1.0) if isinstance(task, MinibatchNoiseTask) else task.predicted()
 
 
-def _verdicts(noise: list[dict[str, Any]], rest: list[dict[str, Any]]) -> list[Verdict]:
-    def worst(points: list[dict[str, Any]]) -> float:
+def _point(task: NoiseTask, sample: np.ndarray) -> dict[str, Any]:
+    x, error = task.batch_size if isinstance(task, MinibatchNoiseTask) else task.learning_rate, float(standard_error(sample))
+    return {"method": task.method, "x": x, "predicted": _predicted(task), "measured": float(sample.mean()), "error": error}
+
+
+def _verdicts(noise: list[Measured], rest: list[Measured], slowest: float) -> list[Verdict]:
+    def statistic(panel: list[Measured], others: dict[str, str] | None = None) -> Callable[[np.ndarray], float]:
+        """Largest deviation in standard errors; from the laws of other samplers, where `others` names them."""
+        tasks = [replace(task, method=others[task.method]) if others else task for task, _ in panel]
+        laws, samples = np.array([_predicted(task) for task in tasks]), np.array([sample for _, sample in panel])
         # At B = N the law is 0 and so is the measurement, up to rounding.
-        return float(max(abs(p["measured"] - p["predicted"]) / (p["error"] + 1e-12) for p in points))
+        errors = standard_error(samples.T) + 1e-12
+        return lambda draw: float(np.max(np.abs(samples[:, draw].mean(axis=1) - laws) / errors))  # NaN stays NaN, and fails
 
-    at_slowest = {p["method"]: p for p in rest if p["x"] == rest[0]["x"]}
-    slow = at_slowest["reshuffle"]
+    def left(draw: np.ndarray, method: str = "reshuffle") -> float:
+        """Variance at the smallest learning rate over the law of independent batches."""
+        task, sample = next((t, s) for t, s in rest if t.method == method)
+        return float(sample[draw].mean()) / _predicted(replace(task, method="without_replacement"))
+
+    def claim(panel: list[Measured], others: dict[str, str], **words: str) -> Verdict:
+        draws = np.arange(len(panel[0][1]))
+        return Verdict(
+            **words,
+            statistic="largest deviation in standard errors",
+            value=statistic(panel)(draws),
+            threshold=5.0,
+            interval=bootstrap_interval(statistic(panel), len(draws)),
+            control_value=statistic(panel, others)(draws),
+        )
+
+    swapped = {
+        "with_replacement": "without_replacement",
+        "without_replacement": "with_replacement",
+        "reshuffle": "with_replacement",
+    }
+    n_replicas = len(rest[0][1])
     return [
-        Verdict(
+        claim(
+            noise,
+            swapped,
             claim="minibatch gradients of a real network have the covariance of their sampler, from B = 1 to N",
             source=_SOURCE,
-            statistic="largest deviation in standard errors",
-            value=worst(noise),
-            threshold=5.0,
+            control="the laws with and without replacement exchanged",
         ),
-        Verdict(
+        claim(
+            rest,
+            {"reshuffle": "without_replacement", "without_replacement": "reshuffle"},
             claim="SGD at rest on a quadratic has the exact discrete-time variance of its sampler",
             source="discrete Lyapunov equation",
-            statistic="largest deviation in standard errors",
-            value=worst(rest),
-            threshold=5.0,
+            control="the laws of independent and of reshuffled batches exchanged",
         ),
         Verdict(
-            claim=f"a reshuffled epoch cancels its noise at eps h = {slow['x']:g}: g does not describe what is left",
+            claim=f"a reshuffled epoch cancels its noise at eps h = {slowest:g}: g does not describe what is left",
             source="exact law of reshuffling",
             statistic="variance over that of independent batches",
-            value=slow["measured"] / at_slowest["without_replacement"]["predicted"],
+            value=left(np.arange(n_replicas)),
             threshold=0.1,
+            interval=bootstrap_interval(left, n_replicas),
+            control="independent batches",
+            control_value=left(np.arange(n_replicas), "without_replacement"),
         ),
     ]
 

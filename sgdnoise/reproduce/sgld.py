@@ -18,7 +18,7 @@ from ..boltzmann import boltzmann_density
 from .sgld_tasks import EDGES, TOY, LogisticTask, MixtureTask, window_means
 from .style import figure_style, standard_error
 from .tasks import Arrays, Compute, Scale
-from .verdicts import Verdict
+from .verdicts import Verdict, bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
             **curves(images),
         },
     }
-    return {**result, "verdicts": _verdicts(result)}
+    return {**result, "verdicts": _verdicts(result, chains, images)}
 
 
 def law(temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray, float]:
@@ -74,22 +74,10 @@ def posterior(chains: list[Arrays]) -> dict[str, Any]:
 
     Moments are of u = theta_1 and v = theta_1 + theta_2/2; the second ones are about the exact mean.
     """
-    mean, second, upper, began = (
-        np.concatenate([chain[name] for chain in chains]) for name in ("mean", "second", "upper", "began_upper")
-    )
+    upper, began = (np.concatenate([chain[name] for chain in chains]) for name in ("upper", "began_upper"))
     exact_mean, exact_second, exact_upper = law()
     hot_mean, hot_second, _ = law(2.0)
-    # (theta_1, theta_1 + theta_2/2): along the second one the posterior is narrow, whatever the modes do
-    rotation = np.array([[1.0, 0.0], [1.0, 0.5]])
-
-    def moments(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        away = first - exact_mean
-        cross = exact_mean[:, None] * away[..., None, :]
-        about = second - np.outer(exact_mean, exact_mean) - cross - np.swapaxes(cross, -1, -2)
-        turned = rotation @ about @ rotation.T
-        return np.concatenate([first @ rotation.T, turned[..., [0, 0, 1], [0, 1, 1]]], axis=-1)
-
-    sample = moments(mean, second)
+    sample = moments(*(np.concatenate([chain[name] for chain in chains]) for name in ("mean", "second")))
     return {
         "moments": ["mean of u", "mean of v", "variance of u", "covariance of u, v", "variance of v"],
         "measured": sample.mean(axis=0).tolist(),
@@ -103,11 +91,23 @@ def posterior(chains: list[Arrays]) -> dict[str, Any]:
     }
 
 
+def moments(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Means and second moments about the exact mean of (theta_1, theta_1 + theta_2/2), from first and second moments of theta.
+
+    Along the second one the posterior is narrow, whatever the modes do.
+    """
+    rotation, exact_mean = np.array([[1.0, 0.0], [1.0, 0.5]]), law()[0]
+    away = first - exact_mean
+    cross = exact_mean[:, None] * away[..., None, :]
+    about = second - np.outer(exact_mean, exact_mean) - cross - np.swapaxes(cross, -1, -2)
+    turned = rotation @ about @ rotation.T
+    return np.concatenate([first @ rotation.T, turned[..., [0, 0, 1], [0, 1, 1]]], axis=-1)
+
+
 def noises(chains: list[Arrays], batch_size: int) -> dict[str, Any]:
     """Variances of the two noises along the chains, where they cross, and where theory says."""
-    means = [window_means(chain) for chain in chains]
-    gradient_noise, injected = (np.mean([m[name] for m in means], axis=0) for name in ("gradient_noise", "injected_noise"))
-    eps = means[0]["eps"]
+    eps, *both = pooled(chains)
+    gradient_noise, injected = (noise.mean(axis=1) for noise in both)
     density = boltzmann_density(TOY.energy, 1.0, _GRID).ravel()
     chosen = density > 1e-6 * density.max()
     points = np.stack(np.meshgrid(*_GRID, indexing="ij"), axis=-1).reshape(-1, 2)[chosen]
@@ -119,6 +119,15 @@ def noises(chains: list[Arrays], batch_size: int) -> dict[str, Any]:
         "crossing": [crossing(eps, gradient_noise[:, k], injected[:, k]) for k in (0, 1)],
         "exact_crossing": (4 * batch_size / (TOY.n_train**2 * variance)).tolist(),
     }
+
+
+def pooled(chains: list[Arrays]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Step sizes (w,), and the two noises of every chain, (w, n_chains, 2)."""
+    means = [window_means(chain) for chain in chains]
+    gradient_noise, injected = (
+        np.concatenate([m[name] for m in means], axis=1) for name in ("gradient_noise", "injected_noise")
+    )
+    return means[0]["eps"], gradient_noise, injected
 
 
 def crossing(eps: np.ndarray, gradient_noise: np.ndarray, injected: np.ndarray) -> float:
@@ -137,70 +146,114 @@ def curves(images: Arrays) -> dict[str, Any]:
     return result | {name: float(images[name]) for name in ("best_loglik", "best_accuracy")}
 
 
-def _verdicts(result: dict[str, Any]) -> list[Verdict]:
+def _verdicts(result: dict[str, Any], chains: list[Arrays], images: Arrays) -> list[Verdict]:
     mixture, noise, logistic = (result[name] for name in ("mixture", "noises", "logistic"))
-    measured, errors = np.array(mixture["measured"]), np.array(mixture["errors"])
+    eps, gradient_noise, injected = pooled(chains)
+    sample = moments(*(np.concatenate([chain[name] for chain in chains]) for name in ("mean", "second")))
+    errors = np.array(mixture["errors"])
+    upper, began = (np.concatenate([chain[name] for chain in chains]) for name in ("upper", "began_upper"))
+    starts = upper[began], upper[~began]
+    end = {name: images[name][-1] for name in ("average_loglik", "sample_loglik", "average_accuracy", "sample_accuracy")}
+    every, predictors = np.arange(len(sample)), np.arange(logistic["n_chains"])
 
-    def deviation(law: str) -> float:
-        return float((abs(measured - mixture[law]) / errors).max())
+    def crossings(draw: np.ndarray, noisier: float = 1.0) -> np.ndarray:
+        noises = noisier * gradient_noise[:, draw].mean(axis=1), injected[:, draw].mean(axis=1)
+        return np.array([crossing(eps, *(values[:, k] for values in noises)) for k in (0, 1)])
 
-    end = {name: values[-1] for name, values in logistic.items() if isinstance(values, list)}
+    def from_middle(draw: np.ndarray, noisier: float = 1.0) -> float:
+        return float(abs(np.log(crossings(draw, noisier)[0] / _CROSSING)))
+
+    def off_crossing(draw: np.ndarray, noisier: float = 1.0) -> float:
+        return float(abs(crossings(draw, noisier) / noise["exact_crossing"] - 1).max())
+
+    def deviation(draw: np.ndarray, law: str = "exact") -> float:
+        return float((abs(sample[draw].mean(axis=0) - mixture[law]) / errors).max())
+
+    def from_shares(draw: np.ndarray) -> float:
+        return float(max(abs(shares[draw].mean() - mixture["exact_upper"]) for shares in starts))
+
+    def over_sample(draw: np.ndarray, of: str = "average") -> float:
+        other = np.roll(end["sample_loglik"], 1)  # another chain's
+        return float((end[f"{of}_loglik"] - other)[draw].mean())
+
+    def over_best(draw: np.ndarray, of: str = "average") -> float:
+        return float(end[f"{of}_loglik"][draw].mean() - logistic["best_loglik"])
+
+    def in_accuracy(draw: np.ndarray, of: str = "average") -> float:
+        return float(abs(end[f"{of}_accuracy"][draw].mean() - logistic["best_accuracy"]))
+
     return [
         Verdict(
             claim="theta_1's gradient noise falls below the injected noise at a step between 5e-4 and 1e-3",
             source=_SOURCE,
             statistic=f"|log(eps/7.07e-4)| of the crossing at eps = {noise['crossing'][0]:.2e}",
-            value=float(abs(np.log(noise["crossing"][0] / _CROSSING))),
+            value=from_middle(every),
             threshold=round(float(np.log(2) / 2), 3),
+            interval=bootstrap_interval(from_middle, len(every)),
+            control="twice the gradient noise",
+            control_value=from_middle(every, 2.0),
         ),
         Verdict(
             claim="the noises cross at eps = 4 n/(N^2 V), V the variance of the examples' gradients over the posterior",
             source=_SOURCE,
             statistic="larger of |measured/predicted - 1| for theta_1 and theta_2",
-            value=float(abs(np.array(noise["crossing"]) / noise["exact_crossing"] - 1).max()),
+            value=off_crossing(every),
             threshold=0.1,
+            interval=bootstrap_interval(off_crossing, len(every)),
+            control="a drift of eps in place of eps/2: four times the gradient noise",
+            control_value=off_crossing(every, 4.0),
         ),
         Verdict(
             claim="weighted by their steps the samples have the posterior's means and covariance",
             source=_SOURCE,
             statistic="largest deviation of five moments in standard errors",
-            value=deviation("exact"),
+            value=deviation(every),
             threshold=5.0,
-        ),
-        Verdict(
-            claim="control: the posterior at temperature 2, which twice the injected variance would give, is rejected",
-            source=_SOURCE,
-            statistic="10 over the largest deviation in standard errors",
-            value=10 / deviation("at_temperature_2"),
-            threshold=1.0,
+            interval=bootstrap_interval(deviation, len(every)),
+            control="the posterior at temperature 2, which twice the injected variance would give",
+            control_value=deviation(every, "at_temperature_2"),
         ),
         Verdict(
             claim="the chains find both modes, whichever they begin in",
             source=_SOURCE,
             statistic="larger deviation of the share at theta_2 > 0, of chains from either mode",
-            value=max(abs(share - mixture["exact_upper"]) for share in mixture["upper"]),
+            value=from_shares(every[: len(starts[0])]),
             threshold=0.1,
+            interval=bootstrap_interval(from_shares, len(starts[0])),
+            control="chains that stay in the mode they begin in",
+            control_value=max(mixture["exact_upper"], 1 - mixture["exact_upper"]),
         ),
         Verdict(
-            claim="the average of a chain's predictions is worth more than its last sample's",
+            claim="the average of a chain's predictions is worth more than a last sample's",
             source=_SOURCE,
-            statistic="test log likelihood of the sample minus the average's, nats per image",
-            value=end["sample_loglik"] - end["average_loglik"],
-            threshold=0.0,
+            statistic="gain in test log likelihood, nats per image",
+            value=over_sample(predictors),
+            threshold=0.02,
+            relation="at least",
+            interval=bootstrap_interval(over_sample, len(predictors)),
+            control="the last sample of another chain",
+            control_value=over_sample(predictors, "sample"),
         ),
         Verdict(
             claim="the average of a chain's predictions is worth more than the best fit's",
             source="measured here",
-            statistic="test log likelihood of the best fit minus the average's, nats per image",
-            value=logistic["best_loglik"] - end["average_loglik"],
+            statistic="gain in test log likelihood, nats per image",
+            value=over_best(predictors),
             threshold=0.0,
+            relation="at least",
+            interval=bootstrap_interval(over_best, len(predictors)),
+            control="the last sample",
+            control_value=over_best(predictors, "sample"),
         ),
         Verdict(
             claim="but its gain is in the probabilities: its accuracy is the best fit's",
             source="measured here",
             statistic="|difference of the accuracies| on the test images, whose own standard error is 0.009",
-            value=abs(end["average_accuracy"] - logistic["best_accuracy"]),
+            value=in_accuracy(predictors),
             threshold=0.01,
+            interval=bootstrap_interval(in_accuracy, len(predictors)),
+            control="the last sample",
+            control_value=in_accuracy(predictors, "sample"),
         ),
     ]
 

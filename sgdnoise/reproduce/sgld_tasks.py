@@ -125,11 +125,11 @@ class MixtureTask:
 
 
 def window_means(result: Arrays) -> Arrays:
-    """Reduce the noises of single updates and chains to one variance for each window: eps (w,), and the others (w, 2)."""
+    """Reduce the noises of single updates to one variance for each window: eps (w,), and the others (w, n_chains, 2)."""
     windows = len(result["eps"]) // _WINDOW
     means = {"eps": result["eps"].reshape(windows, _WINDOW).mean(axis=1)}
     for name in ("gradient_noise", "injected_noise"):
-        means[name] = result[name].reshape(windows, -1, 2).mean(axis=1)
+        means[name] = result[name].reshape(windows, _WINDOW, -1, 2).mean(axis=1)
     return means
 
 

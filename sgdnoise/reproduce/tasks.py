@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -109,6 +110,11 @@ class Task(Protocol):
 
 
 Compute = Callable[[Sequence[Task]], list[Arrays]]
+
+
+def stream(task: Task) -> np.random.Generator:
+    """Random numbers that depend on the whole task, so that no two settings share any and their errors are independent."""
+    return np.random.default_rng(list(hashlib.sha256(repr(task).encode()).digest()))
 
 
 @lru_cache(maxsize=1)

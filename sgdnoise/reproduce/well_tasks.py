@@ -22,7 +22,7 @@ from ..energies import DoubleWell
 from ..langevin import overdamped
 from ..noise import noise_scale, temperature
 from ..optimizers import sgd
-from .tasks import Arrays
+from .tasks import Arrays, stream
 
 WELL = DoubleWell(tilt=-0.6)
 """The narrow minimum is the deeper one, by 0.6 where the barrier is about 1."""
@@ -88,7 +88,10 @@ class OccupationTask:
         return (_SETTLE + _MEASURE) * relaxation_time(self.temperature) / STEP_SIZE * (1e-5 + 1.2e-8 * self.n_walkers)
 
     def run(self) -> Arrays:
-        """Return, for each walker, the share of the time after settling that it spends on the wide side; and its start."""
+        """Return, for each walker, the share of the time after settling that it spends on the wide side; and its start.
+
+        And as a control the same share before it has settled, in the first tenth of a relaxation time.
+        """
         per_record = ceil(relaxation_time(self.temperature) / 20 / STEP_SIZE)
         x = np.tile(np.array(WELL.minima, np.float32), self.n_walkers // 2)[:, None]
         path = overdamped(
@@ -98,11 +101,12 @@ class OccupationTask:
             n_steps=20 * (_SETTLE + _MEASURE) * per_record,
             temperature=self.temperature,
             scheme="leimkuhler-matthews",
-            rng=self.seed,
+            rng=stream(self),
             record_every=per_record,
         )
-        wide = path.x[1 + 20 * _SETTLE :, :, 0] < WELL.top
-        return {"wide": wide.mean(axis=0), "began_wide": x[:, 0] < WELL.top}
+        wide = path.x[1:, :, 0] < WELL.top
+        settled = wide[20 * _SETTLE :].mean(axis=0)
+        return {"wide": settled, "wide_at_first": wide[:2].mean(axis=0), "began_wide": x[:, 0] < WELL.top}
 
 
 @dataclass(frozen=True)
@@ -132,30 +136,26 @@ class EscapeTask:
         return passage_time(self.well, self.temperature) / STEP_SIZE * (1e-5 + 0.8e-8 * self.n_walkers)
 
     def run(self) -> Arrays:
-        """Return the escapes after settling, and the time that walkers have spent before theirs, both for each stretch of time.
+        """Return for each walker the time that it spent before its escape, or until the run stopped, and whether it escaped.
 
         Settled in its well a walker escapes at a constant rate, so that the time at risk over the number of escapes estimates
         the mean time, also from a run that stops before all are out. The first 2 units of time, to settle in, do not count.
         """
         wide, narrow = WELL.minima
         leftwards = self.well == "narrow"
-        rng = np.random.default_rng(self.seed)
         every, stretch = 10, 500
         x = np.full((self.n_walkers, 1), narrow if leftwards else wide, np.float32)
-        settings: dict[str, Any] = {"step_size": STEP_SIZE, "temperature": self.temperature, "rng": rng}
+        settings: dict[str, Any] = {"step_size": STEP_SIZE, "temperature": self.temperature, "rng": stream(self)}
         settings["scheme"] = "leimkuhler-matthews"
         x = overdamped(WELL.gradient, x, n_steps=200, record_every=200, **settings).x[-1]
-        n_escapes: list[int] = []
-        at_risk: list[float] = []
-        while sum(n_escapes) < 0.6 * self.n_walkers:
+        at_risk, inside = np.zeros(self.n_walkers), np.arange(self.n_walkers)
+        while len(inside) > 0.4 * self.n_walkers:
             path = overdamped(WELL.gradient, x, n_steps=stretch, record_every=every, **settings).x[1:, :, 0]
             there = path <= wide if leftwards else path >= narrow
             escaped = there.any(axis=0)
-            times = np.where(escaped, 1 + there.argmax(axis=0), stretch // every) * every * STEP_SIZE
-            n_escapes.append(int(escaped.sum()))
-            at_risk.append(float(times.sum()))
-            x = path[-1, ~escaped][:, None]
-        return {"n_escapes": np.array(n_escapes), "at_risk": np.array(at_risk)}
+            at_risk[inside] += np.where(escaped, 1 + there.argmax(axis=0), stretch // every) * every * STEP_SIZE
+            x, inside = path[-1, ~escaped][:, None], inside[~escaped]
+        return {"at_risk": at_risk, "escaped": np.isin(np.arange(self.n_walkers), inside, invert=True)}
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class SgdTask:
 
     def run(self) -> Arrays:
         """Return, for each group, the share of the time after settling that its chains are on the wide side; and its start."""
-        rng, optimizer = np.random.default_rng(self.seed), sgd()
+        rng, optimizer = stream(self), sgd()
         n_chains, per_record = self.n_train // self.batch_size, ceil(relaxation_time(self.temperature) / 20 / STEP_SIZE)
         examples = np.broadcast_to(np.arange(self.n_train), (self.n_groups, self.n_train))
         a = self.slopes

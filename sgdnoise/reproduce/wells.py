@@ -15,7 +15,7 @@ import numpy as np
 from ..boltzmann import boltzmann_density
 from .style import figure_style, standard_error
 from .tasks import Arrays, Compute, Scale
-from .verdicts import Verdict
+from .verdicts import Verdict, bootstrap_interval
 from .well_tasks import STEP_SIZE, WELL, EscapeTask, OccupationTask, SgdTask, discrete_occupation, passage_time
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ _STYLES = {"wide": {"color": "#0072B2", "marker": "o"}, "narrow": {"color": "#D5
 
 def run(scale: Scale, compute: Compute) -> dict[str, Any]:
     """Measure panels (b), (c) and (d)."""
-    walkers, escapers, groups = 1000, 800, 200
+    walkers, escapers, groups = 4000, 800, 200
     temperatures, barriers, batch_sizes = _TEMPERATURES, _BARRIERS, _BATCH_SIZES
     if scale.n_seeds == 1:
         walkers, escapers, groups = 400, 300, 60
         temperatures, barriers, batch_sizes = _TEMPERATURES[2::2], (4.0, 4.75, 5.5), _BATCH_SIZES[2::2]
     elif scale.n_seeds > 4:
-        walkers, escapers, groups = 4000, 4000, 800
+        walkers, escapers, groups = 16000, 4000, 800
     occupation_tasks = [OccupationTask(t, walkers, seed) for seed, t in enumerate(temperatures)]
     escape_tasks = [
         EscapeTask(well, height / barrier, escapers, seed)
@@ -47,19 +47,24 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
         for seed, barrier in enumerate(barriers)
     ]
     sgd_tasks = [SgdTask(b, groups, seed=seed) for seed, b in enumerate(batch_sizes)]
-    results = iter(compute([*occupation_tasks, *escape_tasks, *sgd_tasks]))
-    occupation = [{"temperature": task.temperature, **_share(task.temperature, next(results))} for task in occupation_tasks]
-    escape = [_escape(task, next(results)) for task in escape_tasks]
+    results = compute([*occupation_tasks, *escape_tasks, *sgd_tasks])
+    occupied, escaped = results[: len(occupation_tasks)], results[len(occupation_tasks) : -len(sgd_tasks)]
+    by_sgd = results[-len(sgd_tasks) :]
+    occupation = [
+        {"temperature": task.temperature, **_share(task.temperature, result)}
+        for task, result in zip(occupation_tasks, occupied, strict=True)
+    ]
+    escape = [_escape(task, result) for task, result in zip(escape_tasks, escaped, strict=True)]
     sgd = [
         {
             "batch_size": task.batch_size,
             "noise_scale": task.noise_scale,
             "temperature": task.temperature,
-            **_share(task.temperature, next(results)),
+            **_share(task.temperature, result),
             "at_this_step": discrete_occupation(task.temperature, STEP_SIZE),
             "at_g_F": WELL.occupation(2 * task.temperature)[0],
         }
-        for task in sgd_tasks
+        for task, result in zip(sgd_tasks, by_sgd, strict=True)
     ]
     task = sgd_tasks[0]
     setting = {name: getattr(task, name) for name in ("n_train", "learning_rate", "gradient_variance")}
@@ -70,7 +75,7 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
         "occupation": occupation,
         "escape": escape,
         "sgd": sgd,
-        "verdicts": _verdicts(occupation, escape, sgd),
+        "verdicts": _verdicts((occupation, occupied), (escape, escaped), (sgd, by_sgd)),
     }
 
 
@@ -88,7 +93,7 @@ def _share(temperature: float, result: Arrays) -> dict[str, float]:
 
 def _escape(task: EscapeTask, result: Arrays) -> dict[str, Any]:
     """Mean time from the escapes and the time at risk; the number of escapes is Poissonian."""
-    n, height = int(result["n_escapes"].sum()), WELL.heights[task.well == "narrow"]
+    n, height = int(result["escaped"].sum()), WELL.heights[task.well == "narrow"]
     time = float(result["at_risk"].sum() / n)
     return {
         "well": task.well,
@@ -108,55 +113,109 @@ def slope(escape: list[dict[str, Any]], well: str, key: str = "measured") -> flo
     return float(fit[0] / points[0]["height"])
 
 
-def _verdicts(occupation: list[dict[str, Any]], escape: list[dict[str, Any]], sgd: list[dict[str, Any]]) -> list[Verdict]:
-    def rms(key: str) -> float:
-        return float(np.sqrt(np.mean([(p["measured"] - p[key]) ** 2 for p in sgd])))
+Panel = tuple[list[dict[str, Any]], list[Arrays]]
+"""Points of a panel, and the results they were made from."""
 
-    coldest, hottest = (pick(occupation, key=lambda p: p["temperature"]) for pick in (min, max))
+
+def _verdicts(occupation: Panel, escape: Panel, sgd: Panel) -> list[Verdict]:
+    by_walkers, by_escapes, by_sgd = occupation[0], escape[0], sgd[0]
+    shares, sgd_shares = (np.array([result["wide"] for result in panel[1]]) for panel in (occupation, sgd))
+    times, escapes = (np.array([result[name] for result in escape[1]], dtype=float) for name in ("at_risk", "escaped"))
+    coldest, hottest = (pick(range(len(by_walkers)), key=lambda i: by_walkers[i]["temperature"]) for pick in (min, max))
+    heights = {well: next(p["height"] for p in by_escapes if p["well"] == well) for well in _STYLES}
+    walkers, groups, escapers = (np.arange(table.shape[1]) for table in (shares, sgd_shares, times))
+
+    laws = {factor: np.array([WELL.occupation(factor * p["temperature"])[0] for p in by_walkers]) for factor in (1, 2)}
+
+    def off_boltzmann(draw: np.ndarray, hotter: int = 1) -> float:
+        return float(np.max(np.abs(shares[:, draw].mean(axis=1) - laws[hotter])))
+
+    def preference(draw: np.ndarray, cold: int = coldest, hot: int = hottest) -> float:
+        return float(max(shares[cold, draw].mean(), 1 - shares[hot, draw].mean()))
+
+    def starts(panel: Panel, name: str) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        """What came of either start, and the standard error of the difference."""
+        halves = [(result[name][result["began_wide"]], result[name][~result["began_wide"]]) for result in panel[1]]
+        return [(one, other, float(np.hypot(standard_error(one), standard_error(other)) + 1e-12)) for one, other in halves]
+
+    settled, at_first = [*starts(occupation, "wide"), *starts(sgd, "wide")], starts(occupation, "wide_at_first")
+
+    def memory(draw: np.ndarray, of: list[tuple[np.ndarray, np.ndarray, float]] = settled) -> float:
+        """Largest difference between the starts in standard errors; `draw` is of pairs, one from either start."""
+        found = []
+        for one, other, error in of:
+            some = draw[: len(one)] % len(one)  # there are fewer groups than walkers
+            found.append(abs(one[some].mean() - other[some].mean()) / error)
+        return float(np.max(found))
+
+    def off_kramers(draw: np.ndarray, other: bool = False) -> float:
+        mean = times[:, draw].sum(axis=1) / escapes[:, draw].sum(axis=1)
+        points = [p | {"drawn": value} for p, value in zip(by_escapes, mean, strict=True)]
+        wells = list(_STYLES)
+        against = dict(zip(wells, wells[::-1] if other else wells, strict=True))
+        ratios = [slope(points, well, "drawn") * heights[well] / heights[against[well]] for well in wells]
+        return float(np.max(np.abs(np.array(ratios) - 1)))
+
+    def off_sgd(draw: np.ndarray, law: str = "predicted") -> float:
+        """Largest distance in standard errors from the stretch between the law and what the finite step makes of it."""
+        found = []
+        for p, share in zip(by_sgd, sgd_shares[:, draw].mean(axis=1), strict=True):
+            ends = (p["predicted"], p["at_this_step"]) if law == "predicted" else (p[law], p[law])
+            found.append(max(min(ends) - share, share - max(ends), 0.0) / p["error"])
+        return float(np.max(found))
+
+    pairs = np.arange(len(walkers) // 2)
     return [
         Verdict(
             claim="walkers occupy the wide and the narrow minimum as Boltzmann's law says, at every temperature",
             source="Boltzmann's law by quadrature",
             statistic="largest deviation of the wide side's share",
-            value=max(abs(p["measured"] - p["predicted"]) for p in occupation),
+            value=off_boltzmann(walkers),
             threshold=0.02,
+            interval=bootstrap_interval(off_boltzmann, len(walkers)),
+            control="the law at twice the temperature",
+            control_value=off_boltzmann(walkers, 2),
         ),
         Verdict(
             claim="cold walkers prefer the deeper narrow minimum, hot ones the wide one",
             source=_SOURCE,
-            statistic=f"larger of wide share at T = {coldest['temperature']:g}, narrow share at T = {hottest['temperature']:g}",
-            value=max(coldest["measured"], 1 - hottest["measured"]),
+            statistic=f"larger of wide share at T = {by_walkers[coldest]['temperature']:g}, "
+            f"narrow share at T = {by_walkers[hottest]['temperature']:g}",
+            value=preference(walkers),
             threshold=0.45,
+            interval=bootstrap_interval(preference, len(walkers)),
+            control="cold and hot walkers exchanged",
+            control_value=preference(walkers, hottest, coldest),
         ),
         Verdict(
             claim="walkers and SGD have forgotten which well they began in",
             source="two starts",
             statistic="largest difference between starts in standard errors",
-            value=max(abs(p["start_z"]) for p in [*occupation, *sgd]),
+            value=memory(pairs),
             threshold=5.0,
+            interval=bootstrap_interval(memory, len(pairs)),
+            control="walkers in the first tenth of a relaxation time",
+            control_value=memory(pairs, at_first),
         ),
         Verdict(
             claim="the logarithm of the escape time rises with 1/T by the height of the barrier",
             source="Kramers' law",
             statistic="larger of |slope/height - 1| for the wide and the narrow well",
-            value=max(abs(slope(escape, well) - 1) for well in _STYLES),
+            value=off_kramers(escapers),
             threshold=0.1,
+            interval=bootstrap_interval(off_kramers, len(escapers)),
+            control="the heights of the two wells exchanged",
+            control_value=off_kramers(escapers, other=True),
         ),
         Verdict(
             claim="SGD occupies the minima as Boltzmann's law says at k_B T = g F/2, with B the only setting that changes",
             source=_SOURCE,
-            statistic="largest deviation over (5 standard errors + the finite step's bias)",
-            value=max(
-                abs(p["measured"] - p["predicted"]) / (5 * p["error"] + abs(p["at_this_step"] - p["predicted"])) for p in sgd
-            ),
-            threshold=1.0,
-        ),
-        Verdict(
-            claim="control: k_B T = g F, without the 1/2, does not describe SGD",
-            source=_SOURCE,
-            statistic="root mean square deviation at g F/2 over that at g F",
-            value=rms("predicted") / rms("at_g_F"),
-            threshold=0.25,
+            statistic="largest deviation in standard errors, beyond the finite step's own bias and on its side",
+            value=off_sgd(groups),
+            threshold=5.0,
+            interval=bootstrap_interval(off_sgd, len(groups)),
+            control="k_B T = g F, without the 1/2",
+            control_value=off_sgd(groups, "at_g_F"),
         ),
     ]
 
