@@ -72,7 +72,11 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
         for k in (factors[-2:] if quick and rule == "exact" else factors)
     ]
     training = [
-        (rule, k, ConstantRateTask(N_TRAIN, rate(rule, k), k * _BATCH, _NETWORK_MOMENTUM, n_epochs, n_seeds))
+        (
+            rule,
+            k,
+            ConstantRateTask(N_TRAIN, rate(rule, k), k * _BATCH, _NETWORK_MOMENTUM, n_epochs, n_seeds, engine=scale.engine),
+        )
         for rule, factors in _NETWORK_FACTORS.items()
         for k in factors
     ]
@@ -91,7 +95,7 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
         "rest": rest,
         "training": network,
     }
-    return result | {"verdicts": [] if quick else _verdicts(result)}  # a smoke run has nothing to say about a claim
+    return result | {"verdicts": _verdicts(result)}
 
 
 def _temperature(rule: str, factor: int, task: RestTask, result: Arrays) -> dict[str, Any]:
@@ -114,11 +118,11 @@ def law(rule: str, batch_size: Any, n_train: int, first: int) -> Any:
     return ratio if rule == "linear" else ratio * first / batch_size
 
 
-def parting(batch_sizes: np.ndarray, ratio: np.ndarray, first: int) -> float:
-    """Batch size at which the straight line from 1 at the first one through the ratios has come down to `_PARTED`."""
+def parting(batch_sizes: np.ndarray, ratio: np.ndarray, first: int, n_train: int) -> float:
+    """Batch size at which the straight line from 1 at the first one through the ratios is down at `_PARTED`; at most N."""
     x = batch_sizes - first
     slope = float((x @ (ratio - 1)) / (x @ x))
-    return first + (_PARTED - 1) / slope if slope < 0 else float("inf")
+    return min(first + (_PARTED - 1) / slope, float(n_train)) if slope < 0 else float(n_train)
 
 
 def _verdicts(result: dict[str, Any]) -> list[Verdict]:
@@ -157,7 +161,7 @@ def _verdicts(result: dict[str, Any]) -> list[Verdict]:
     def parted(draw: np.ndarray, rule: str = "linear") -> float:
         """Where the rule has lost a tenth, over where it should have."""
         some = [k for k in (linear if rule == "linear" else none) if k * first <= n / 2]
-        b = parting(np.array(some) * first, np.array([ratio(rule, k, draw) for k in some]), first)
+        b = parting(np.array(some) * first, np.array([ratio(rule, k, draw) for k in some]), first, n)
         return float(abs(b / (first + 0.1 * (n - first)) - 1))
 
     def astray(draw: np.ndarray, rule: str = "linear", factor: int = _TENTH) -> float:

@@ -54,6 +54,8 @@ class ConstantRateTask:
         Replicas; each has its own initial parameters and minibatches, and the initial parameters are the same in every setting.
     first_seed : int
         Of the first replica; the others' follow.
+    engine : {"fast", "reference"}
+        What trains; see `ENGINES`.
     """
 
     n_train: int
@@ -63,6 +65,7 @@ class ConstantRateTask:
     n_epochs: int
     n_seeds: int
     first_seed: int = 0
+    engine: str = "fast"
 
     @property
     def cost(self) -> float:
@@ -76,11 +79,18 @@ class ConstantRateTask:
         # The loop measures after every epoch, and epochs of a large batch are many: a test set of one image saves that time.
         brief = replace(data, X_test=data.X_test[:1], y_test=data.y_test[:1])
         schedule = Schedule([Stage(self.n_epochs, self.learning_rate, self.batch_size)])
-        rngs = range(self.first_seed, self.first_seed + self.n_seeds)
-        history = fast.train(model, brief, schedule, sgd(self.momentum), rngs=rngs, on_divergence="stop")
+        seeds = range(self.first_seed, self.first_seed + self.n_seeds)
+        optimizer, losses = sgd(self.momentum), np.full((self.n_seeds, self.n_epochs), WORST_LOSS)
+        if self.engine == "fast":
+            together = fast.train(model, brief, schedule, optimizer, rngs=seeds, on_divergence="stop")
+            histories = [together.replica(i) for i in range(self.n_seeds)]
+        else:
+            histories = [train(model, brief, schedule, optimizer, rng=seed, on_divergence="stop") for seed in seeds]
+        for row, history in zip(losses, histories, strict=True):
+            row[: len(history.train_loss)] = np.fmin(history.train_loss, WORST_LOSS)
         with np.errstate(over="ignore", invalid="ignore"):
-            accuracies = [model.accuracy(params, data.X_test, data.y_test) for params in history.params]
-        return {"test_accuracy": np.array(accuracies), "train_loss": np.fmin(history.train_loss, WORST_LOSS)}
+            accuracies = [model.accuracy(history.params, data.X_test, data.y_test) for history in histories]
+        return {"test_accuracy": np.array(accuracies), "train_loss": losses}
 
 
 @dataclass(frozen=True)
