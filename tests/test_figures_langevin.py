@@ -18,6 +18,11 @@ PARABOLA = Rugged(13.0, (0.0, 0.0), (3.0, 1.1))
 SETTINGS = [(1.0, 0.01), (0.1, 1e-4)]
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
+
+
 def problem(smallest_scale, l2):
     data = make_teacher(1000, 1, n_features=5, signal=1.0, rng=0)
     X = data.X_train * smallest_scale ** (np.arange(5) / 4)

@@ -34,6 +34,11 @@ from sgdnoise.reproduce.well_tasks import (
 WIDE, NARROW = WELL.minima
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
+
+
 def energy(x):
     return float(WELL.energy(np.array([[x]]))[0])
 

@@ -22,7 +22,7 @@ HOLDS = Verdict(
 WITHIN = Verdict(
     "the law is exact", "measured here", "ratio", 3.0, 2.0, "at least", scope="B <= N/10", control="c", control_value=9.0
 )
-FAILS = Verdict("it is *so*", "P1, sec. 4", "x", 0.2, 0.1)
+FAILS = Verdict("it is *so*", "P1, sec. 4", "x", 0.2, 0.1, control="y", control_value=0.3)
 
 
 def record(name, *verdicts, **changes):
@@ -48,9 +48,9 @@ figure      verdict      value [95% interval]      holds if       negative contr
 fig1        HOLDS        0.0457 [0.03, 0.06]       at most 0.1    0.7, flagged          curves agree
 fig2        HOLDS WITHIN 3                         at least 2     9, NOT FLAGGED        the law is exact
                                                                                         (within B <= N/10)
-fig2        FAILS        0.2                       at most 0.1                          it is *so*
+fig2        FAILS        0.2                       at most 0.1    0.3, flagged          it is *so*
 
-Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 1 of 2. NOT FLAGGED: the control of 'the law is exact'."""
+Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 2 of 3. NOT FLAGGED: the control of 'the law is exact'."""
     )
 
 
@@ -62,13 +62,13 @@ def test_the_page_in_full():
 `sgdnoise reproduce fig1 fig2` on Some CPU, 2 cores, Linux x86_64; sgdnoise 0.1.0, source 0123abcd, numpy 2.4.0; wall time 3.3 minutes with 2 processes.
 Not here: fig3.
 
-Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 1 of 2. NOT FLAGGED: the control of 'the law is exact'.
+Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 2 of 3. NOT FLAGGED: the control of 'the law is exact'.
 
 | figure | verdict | value [95% interval] | holds if | negative control | claim |
 |---|---|---|---|---|---|
 | fig1 | HOLDS | 0.0457 \[0.03, 0.06\] | at most 0.1 | 0.7, flagged | curves agree |
 | fig2 | HOLDS WITHIN | 3 | at least 2 | 9, NOT FLAGGED | the law is exact (within B \<= N/10) |
-| fig2 | FAILS | 0.2 | at most 0.1 |  | it is \*so\* |
+| fig2 | FAILS | 0.2 | at most 0.1 | 0.3, flagged | it is \*so\* |
 
 ## Title of fig1
 
@@ -85,7 +85,7 @@ Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 1 of 2. NOT
 `sgdnoise reproduce fig2`: 3.2 minutes of computing.
 
 - HOLDS WITHIN B \<= N/10: the law is exact (measured here): ratio = 3, at least 2; control (c): 9, NOT FLAGGED
-- FAILS: it is \*so\* (P1, sec. 4): x = 0.2, at most 0.1
+- FAILS: it is \*so\* (P1, sec. 4): x = 0.2, at most 0.1; control (y): 0.3, flagged
 """
     )
 
@@ -113,6 +113,19 @@ def test_records_are_read_from_files_and_what_is_none_is_left_out(tmp_path):
         (tmp_path / "sgld.json").write_text(text)
         assert read_records(tmp_path, FIGURES, "default") == RECORDS
     assert read_records(tmp_path / "nowhere", FIGURES, "default") == []
+
+
+COUNTED = {"fig1", "imagenet"}, ("updates, growth over decay", "|epochs, growth over decay - 1|, the largest of the protocols")
+"""Figures and statistics in which nothing is random."""
+
+
+def test_every_committed_claim_has_an_interval_and_a_control_that_is_flagged():
+    for made in read_records(ROOT / "tutorials/figures", FIGURES, "default"):
+        for verdict in verdicts(made):
+            assert verdict.control
+            assert verdict.control_flagged, str(verdict)
+            random = made["figure"] not in COUNTED[0] and verdict.statistic not in COUNTED[1]
+            assert (verdict.interval is not None) == random, str(verdict)
 
 
 def test_the_committed_page_and_pictures_are_those_of_the_committed_numbers():

@@ -3,13 +3,15 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sgdnoise.reproduce import FIGURES, SCALES, Verdict, fig2, report, run_figures, table
+from sgdnoise.reproduce import FIGURES, SCALES, Verdict, fig1, fig2, report, run_figures, samplers, table
+from sgdnoise.reproduce.noise_tasks import MinibatchNoiseTask
 from sgdnoise.reproduce.tasks import METRICS, paper_schedules
 
 
@@ -88,4 +90,45 @@ def test_the_statistic_of_figure_2_and_what_it_rejects():
     assert increasing.value == pytest.approx(1.0)
     assert not increasing.holds
     assert "FAILS" in str(increasing)
-    assert not Verdict("", "", "", float("nan"), 0.1).holds
+    for verdict in (hybrid, increasing):
+        assert verdict.control_flagged
+        assert verdict.interval == pytest.approx((verdict.value, verdict.value))  # seeds differ by what cancels
+    assert not Verdict("", "", "", float("nan"), 0.1, control="", control_value=1.0).holds
+
+
+def test_the_statistic_of_figure_1_and_what_it_rejects():
+    (verdict,) = fig1.run(SCALES["default"], lambda tasks: [])["verdicts"]
+    assert verdict.value == pytest.approx(1 - 0.938, abs=1e-3)  # B = 3200
+    assert verdict.control_value == pytest.approx(1 - 0.682, abs=1e-3)  # B = 16000 = .32 N
+    assert verdict.word == "HOLDS WITHIN B <= N/10"
+    assert verdict.control_flagged
+
+
+def test_the_statistics_of_samplers_and_what_they_reject(monkeypatch):
+    """Answers with the laws and a scatter of 1% of them; then with noise 20% too large, and with samplers mixed up."""
+
+    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
+
+    def answer(task, factor=1.0, as_method=None):
+        scatter = 1 + 0.01 * np.tile([-1, 1], 100)
+        law = replace(task, method=as_method or task.method)
+        if isinstance(task, MinibatchNoiseTask):
+            return {"trace": 3 * factor * law.predicted(1.0) * scatter, "S_trace": np.array(3.0)}
+        return {"squares": factor * law.predicted() * scatter}
+
+    def fails(change):
+        verdicts = samplers.run(SCALES["default"], lambda tasks: [answer(task, **change(task)) for task in tasks])["verdicts"]
+        return {i for i, verdict in enumerate(verdicts) if not verdict.holds}, verdicts
+
+    failing, verdicts = fails(lambda task: {})
+    assert failing == set()
+    assert all(verdict.control_flagged and verdict.interval is not None for verdict in verdicts)
+    assert fails(lambda task: {"factor": 1.2 if isinstance(task, MinibatchNoiseTask) else 1.0})[0] == {0}
+    assert fails(lambda task: {"factor": 1.0 if isinstance(task, MinibatchNoiseTask) else 0.8})[0] == {1}
+    assert fails(lambda task: {"as_method": "without_replacement"})[0] == {0, 1, 2}
+    exchanged = {"with_replacement": "without_replacement", "without_replacement": "with_replacement", "reshuffle": "reshuffle"}
+    failing, verdicts = fails(
+        lambda task: {"as_method": exchanged[task.method]} if isinstance(task, MinibatchNoiseTask) else {}
+    )
+    assert failing == {0}
+    assert fails(lambda task: {"factor": np.nan})[0] == {0, 1, 2}

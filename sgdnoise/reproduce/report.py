@@ -144,9 +144,8 @@ def _summary(records: Sequence[Record]) -> str:
     everything = [verdict for record in records for verdict in verdicts(record)]
     counts = Counter(_kind(verdict) for verdict in everything)
     summary = f"Claims: {', '.join(f'{counts[kind]} {kind}' for kind in _KINDS if counts[kind])}."
-    controls = [verdict for verdict in everything if verdict.control_value is not None]
-    blind = [verdict.claim for verdict in controls if not verdict.control_flagged]
-    summary += f" Negative controls flagged: {len(controls) - len(blind)} of {len(controls)}."
+    blind = [verdict.claim for verdict in everything if not verdict.control_flagged]
+    summary += f" Negative controls flagged: {len(everything) - len(blind)} of {len(everything)}."
     return summary + "".join(f" NOT FLAGGED: the control of '{claim}'." for claim in blind)
 
 
@@ -175,7 +174,5 @@ def _claim(verdict: Verdict) -> str:
 def _cells(verdict: Verdict) -> tuple[str, str, str, str]:
     """Cells that the table on the terminal and that on the page have in common."""
     interval = "" if verdict.interval is None else f" [{verdict.interval[0]:.3g}, {verdict.interval[1]:.3g}]"
-    control = ""
-    if verdict.control_value is not None:
-        control = f"{verdict.control_value:.3g}, {'flagged' if verdict.control_flagged else 'NOT FLAGGED'}"
+    control = f"{verdict.control_value:.3g}, {'flagged' if verdict.control_flagged else 'NOT FLAGGED'}"
     return _kind(verdict), f"{verdict.value:.3g}{interval}", f"{verdict.relation} {verdict.threshold:.3g}", control

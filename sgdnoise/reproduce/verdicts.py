@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Verdict:
         95% bootstrap interval of `value` over the independent repetitions. None where nothing is random.
     control : str
         The negative control: what the same statistic was applied to that it must reject.
-    control_value : float, optional
+    control_value : float
         What came out there; it is flagged if it is on the wrong side of the threshold.
     scope : str, default ""
         The range in which the claim was tested, such as "B <= N/10", if it does not hold beyond it.
@@ -49,8 +49,8 @@ class Verdict:
     threshold: float
     relation: str = "at most"
     interval: tuple[float, float] | None = None
-    control: str = ""
-    control_value: float | None = None
+    control: str = field(kw_only=True)
+    control_value: float = field(kw_only=True)
     scope: str = ""
 
     @property
@@ -60,8 +60,8 @@ class Verdict:
 
     @property
     def control_flagged(self) -> bool:
-        """Whether the statistic rejects the negative control; False if there is none."""
-        return self.control_value is not None and not self._passes(self.control_value)
+        """Whether the statistic rejects the negative control."""
+        return not self._passes(self.control_value)
 
     @property
     def word(self) -> str:
@@ -78,11 +78,9 @@ class Verdict:
         """One line to print."""
         interval = "" if self.interval is None else f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]"
         measured = f"{self.statistic} = {self.value:.3g}{interval}, {self.relation} {self.threshold:g}"
-        control = ""
-        if self.control_value is not None:
-            flagged = "flagged" if self.control_flagged else "NOT FLAGGED"
-            control = f"; control ({self.control}): {self.control_value:.3g}, {flagged}"
-        return f"{self.word}: {self.claim} ({self.source}): {measured}{control}"
+        flagged = "flagged" if self.control_flagged else "NOT FLAGGED"
+        control = f"control ({self.control}): {self.control_value:.3g}, {flagged}"
+        return f"{self.word}: {self.claim} ({self.source}): {measured}; {control}"
 
     def _passes(self, value: float) -> bool:
         return value <= self.threshold if self.relation == "at most" else value >= self.threshold
