@@ -274,7 +274,7 @@ def _plot_rest(axis: Axes, result: dict[str, Any]) -> None:
     axis.axvspan(limit, 1, color=_STYLES["exact"]["color"], alpha=0.12, linewidth=0)
     axis.text(limit - 0.015, 0.97, "exact g unstable:\neps > 2/h", ha="right", va="top", transform=axis.get_xaxis_transform(),
               color=_STYLES["exact"]["color"])  # fmt: skip
-    axis.text(0.2, 1.1, "exact g; dashed:\nits finite steps", color=_STYLES["exact"]["color"], va="bottom")
+    axis.text(0.14, 1.17, "exact g; dashed:\nits finite steps", color=_STYLES["exact"]["color"], va="bottom")
     axis.text(0.53, 0.52, "linear rule:\n(N - K B)/(N - B)", color=_STYLES["linear"]["color"])
     axis.text(0.2, 0.12, "learning rate left as it is", color="#555555")
     axis.axvline(0.1, color="#999999", linewidth=0.8, linestyle=":")
