@@ -272,7 +272,7 @@ def _plot_rest(axis: Axes, result: dict[str, Any]) -> None:
     g = result["learning_rate"] * (n / first - 1)
     limit = 1 / (1 + g * result["largest_curvature"] / 2)
     axis.axvspan(limit, 1, color=_STYLES["exact"]["color"], alpha=0.12, linewidth=0)
-    axis.text(limit - 0.015, 0.97, "exact g unstable:\neps > 2/h", ha="right", va="top", transform=axis.get_xaxis_transform(),
+    axis.text(0.74, 0.97, "exact g unstable:\neps > 2/h", ha="right", va="top", transform=axis.get_xaxis_transform(),
               color=_STYLES["exact"]["color"])  # fmt: skip
     axis.text(0.14, 1.17, "exact g; dashed:\nits finite steps", color=_STYLES["exact"]["color"], va="bottom")
     axis.text(0.53, 0.52, "linear rule:\n(N - K B)/(N - B)", color=_STYLES["linear"]["color"])
