@@ -3,6 +3,7 @@
 import doctest
 import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sgdnoise.cli import main
 from sgdnoise.reproduce import fig2
 
 ROOT = Path(__file__).parent.parent
+renderer = runpy.run_path(str(ROOT / "tutorials/render.py"))
 README = (ROOT / "README.md").read_text()
 
 
@@ -48,6 +50,10 @@ def test_the_figures_numbers_are_those_of_the_committed_run():
         assert f"{verdict['value']:.3f}" in README
     for name in ("decaying", "increasing"):
         assert f"{record['curves'][name]['n_updates'][-1]} " in README.replace(".", " ")
+
+
+def test_the_verdicts_are_those_of_the_committed_figures():
+    assert renderer["with_verdicts"](README) == README
 
 
 def test_relative_links_lead_somewhere():

@@ -4,6 +4,7 @@ r"""Render the tutorials: run each script cell by cell, and write a Markdown pag
 
     python tutorials/render.py           # all of them
     python tutorials/render.py 01 03     # those whose names begin so
+    python tutorials/render.py README    # the README's table of verdicts, from figures/*.json
 
 A script is in the "py:percent" format, which VS Code and Jupyter (with jupytext) open as a notebook: ``# %% [markdown]`` begins
 prose, in comments, and ``# %%`` begins code. Three conventions more:
@@ -184,8 +185,18 @@ def render(script: Path, out: Path = HERE) -> str:
     return "\n\n".join([*blocks, footer(script, functions_used(ast.parse(source), namespace))]) + "\n"
 
 
+def with_verdicts(readme: str) -> str:
+    """Put the verdicts of the committed figures between the README's two marks."""
+    from sgdnoise.reproduce import FIGURES
+    from sgdnoise.reproduce.report import overview, read_records
+
+    table = overview(read_records(HERE / "figures", FIGURES, "default"), "tutorials/reproduction.md")
+    first, _, rest = readme.partition("<!-- verdicts -->")
+    return f"{first}<!-- verdicts -->\n\n{table}\n\n<!-- /verdicts -->{rest.partition('<!-- /verdicts -->')[2]}"
+
+
 def main() -> None:
-    """Render the tutorials named on the command line, or all."""
+    """Render the tutorials named on the command line, or all, and the README's table."""
     parser = argparse.ArgumentParser(description="Run the tutorials and write their pages and figures.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="beginnings of names, such as 01; default: all")
     parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: where the scripts are")
@@ -198,6 +209,9 @@ def main() -> None:
                 if f"(figures/{old.name})" not in page:
                     old.unlink()
             (args.out / f"{script.stem}.md").write_text(page)
+    readme = HERE.parent / "README.md"
+    if not args.names or "README" in args.names:
+        readme.write_text(with_verdicts(readme.read_text()))
 
 
 if __name__ == "__main__":

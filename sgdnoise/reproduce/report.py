@@ -107,6 +107,37 @@ def report(records: Sequence[Record], figures: Sequence[str], folder: str | os.P
     return "\n\n".join(parts) + "\n"
 
 
+def overview(records: Sequence[Record], page: str | os.PathLike[str]) -> str:
+    """Say in a line a figure what it is about and how many of its claims hold, with links to the page that `report` writes.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        What the figures' JSON files hold.
+    page : path
+        Where that page is, seen from where the table will stand.
+
+    Returns
+    -------
+    str
+        A table in Markdown.
+    """
+    lines = ["| figure | what it is about | claims |", "|---|---|---|"]
+    for record in records:
+        counts = Counter(_kind(verdict) for verdict in verdicts(record))
+        words = {"HOLDS": "hold", "HOLDS WITHIN": "hold within a range", "FAILS": "**fail**"}
+        claims = ", ".join(f"{counts[kind]} {words[kind]}" for kind in _KINDS if counts[kind])
+        link = f"{Path(page).as_posix()}#{_anchor(record['title'])}"
+        lines.append(f"| [`{record['figure']}`]({link}) | {_escaped(record['title'])} | {claims} |")
+    return "\n".join(lines)
+
+
+def _anchor(title: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    kept = "".join(sign for sign in title.lower() if sign.isalnum() or sign in " -_")
+    return kept.replace(" ", "-")
+
+
 def _made(records: Sequence[Record], figures: Sequence[str]) -> str:
     """Say what made the records: command, machine, versions and wall time, and where they differ in that."""
     names = [record["figure"] for record in records]

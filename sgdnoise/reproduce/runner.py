@@ -43,6 +43,9 @@ FIGURES = (
     "fig4",
     "fig5",
     "imagenet",
+    "optimum",
+    "breakdown",
+    "stability",
     "lost_epochs",
     "adam",
     "samplers",
@@ -50,9 +53,6 @@ FIGURES = (
     "wells",
     "annealing",
     "sgld",
-    "optimum",
-    "breakdown",
-    "stability",
 )
 """Modules of this package, in the order in which they are run and reported."""
 
