@@ -3,7 +3,8 @@
 Every run makes about the same number of updates, whatever its batch (epochs are whole, so that it is rounded), as Smith and Le
 compare them. Equal epochs would be another experiment: there a larger batch trains less. Too small a batch is too noisy to
 train at all; beyond some batch size accuracy falls slowly, as noise is lost. In between lies an optimum, at one noise scale
-eps N/(B (1 - m)) if noise is what decides, so that B_opt is proportional to eps, to N and to 1/(1 - m).
+eps N/(B (1 - m)) if noise is what decides, so that B_opt is proportional to eps, to N and to 1/(1 - m). (Of these, more examples
+change most besides: at equal updates each is seen less often, and there is less to learn by heart.)
 
 B_opt is the maximum of a smooth curve through the mean accuracies that come within `_WINDOW` of the setting's best::
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLE = "Optimum: there is a best batch size, and it is proportional to eps, N and 1/(1 - m)"
+TITLE = "Optimum: there is a best batch size, and it grows with eps, N and 1/(1 - m)"
 
 _N_TRAIN, _RATE, _MOMENTUM = 1000, 0.08, 0.9
 _SERIES: dict[str, dict[float, tuple[int, ...]]] = {
@@ -307,7 +308,9 @@ def _plot_optima(axis: Axes, result: dict[str, Any]) -> None:
     axis.set_yticks(ticks, [str(tick) for tick in ticks])
     axis.set_yticks([], minor=True)
     axis.legend(loc="lower right", fontsize=8.5, title="95% intervals over seeds", title_fontsize=8.5)
-    axis.set_title("(b) it is proportional to eps, N and 1/(1 - m)")
+    of_series = zip(_FACTORS.values(), result["verdicts"][-len(_FACTORS) :], strict=True)
+    proportional = [factor for factor, verdict in of_series if verdict["holds"]]
+    axis.set_title(f"(b) B$_{{opt}}$ grows in proportion to {' and '.join(proportional)}" if proportional else "(b) B$_{opt}$")
 
 
 def _abscissae_of_base() -> dict[str, float]:
