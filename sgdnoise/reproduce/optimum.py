@@ -3,8 +3,8 @@
 Every run makes about the same number of updates, whatever its batch (epochs are whole, so that it is rounded), as Smith and Le
 compare them. Equal epochs would be another experiment: there a larger batch trains less. Too small a batch is too noisy to
 train at all; beyond some batch size accuracy falls slowly, as noise is lost. In between lies an optimum, at one noise scale
-eps N/(B (1 - m)) if noise is what decides, so that B_opt is proportional to eps, to N and to 1/(1 - m). (Of these, more examples
-change most besides: at equal updates each is seen less often, and there is less to learn by heart.)
+eps N/(B (1 - m)) if noise is what decides, so that B_opt is proportional to eps, to N and to 1/(1 - m).
+More examples at equal updates are fewer epochs, too: there, proportionality asks for more than it does for the other two.
 
 B_opt is the maximum of a smooth curve through the mean accuracies that come within `_WINDOW` of the setting's best::
 
