@@ -235,7 +235,7 @@ axis.legend(loc="upper left", fontsize=9)
 # |---|---|
 # | the limit $\varepsilon h < 2 (1 + m)$ | exact on a quadratic, without noise; noise in $h$ itself lowers it (tutorial 2) |
 # | $h$ is a number of the model | **wrong**: it differs from place to place, and is largest at the very start. Measure it there |
-# | $E \lvert G_B \rvert^2 = \lvert G \rvert^2 + \mathrm{tr}\,S/B$ | exact with replacement; without, $\mathrm{tr}\,S\,(1/B - 1/N)$ |
+# | $E \lvert G_B \rvert^2 = \lvert G \rvert^2 + \mathrm{tr}\,S/B$ | exact with replacement, with $\Sigma$ for $S$; without, $\mathrm{tr}\,S\,(1/B - 1/N)$ |
 # | a step gains in proportion to $1/(1 + B_s/B)$ | approximate: one step, one curvature for all directions, the best $\varepsilon$ |
 # | $N/10$ | convention: $g$ is a tenth off there, and nothing breaks |
 # | $B_s = 2 (1 - m)/(\rho h)$ at rest | exact to first order on a quadratic; a network in training is not at rest |
