@@ -163,6 +163,13 @@ MUTANTS = {
     "g without momentum": ("01", "noise", "noise_scale", "lambda eps, B, N, *, momentum=0, replace=False: eps * (N - B) / B"),
     "temperature without the 1/2": ("02", "noise", "temperature", "lambda g, f: g * f"),
     "linear rule taken for exact": ("03", "noise", "linear_scaling_error", "lambda factor, B, N: 0 * factor"),
+    "temperature of SGLD's minibatches without the 1/2": ("07", "noise", "temperature", "lambda g, f: g * f"),
+    "best batch size without the -1": (
+        "08",
+        "noise",
+        "batch_size_for",
+        "lambda g, eps, N, *, momentum=0, replace=False: eps * N / (g * (1 - momentum))",
+    ),
 }
 
 

@@ -1,0 +1,328 @@
+# %% [markdown]
+# # 8. Can noise help? The best batch size
+#
+# So far noise was the price of speed. If it were only that, the largest batch would always generalise best, and it does
+# not. Why would a noisier gradient lead to a better model? And if there is a best amount of noise, which batch size has it?
+#
+# The answer: if what you care about depends on learning rate, batch size and momentum through the noise scale alone, and is
+# best at $g^*$, then the best batch size is the solution of $g = g^*$,
+#
+# $$
+# B_{\text{opt}} = \frac{N}{1 + (1 - m)\, g^*/\varepsilon} \approx \frac{\varepsilon N}{(1 - m)\, g^*} .
+# $$
+#
+# ## What you will learn
+#
+# - A landscape in which the best temperature can be computed: noise costs training loss and buys test loss.
+# - That a network's test accuracy has an optimum in $B$, that it moves with $\varepsilon$ and $m$ as the formula says, and
+#   what happens as $N$ grows.
+# - Simulated annealing: why one starts with much noise and ends with little, which is what learning-rate schedules do.
+#
+# ## A wide and a narrow minimum
+#
+# The training loss is measured on a sample, so that its minima are not quite where those of the test loss are. Let $V$ be a
+# training loss with a wide minimum and a narrow one which is slightly deeper, and let the test loss be $V$ shifted by 0.4 to
+# either side, half each. In a narrow minimum a shift costs more. Where should SGD come to rest? By
+# [tutorial 2](02_sgd_as_langevin.md) its law is Boltzmann's at $\tau = k_B T/N = g f/2N$ (in units of the mean loss, hence
+# the $N$), so that both losses can be integrated exactly.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sgdnoise import MLP, Dataset, Schedule, Stage, batch_size_for, fast, learning_rate_for, load_fashion, noise_scale, sgd
+from sgdnoise.boltzmann import boltzmann_density
+from sgdnoise.energies import DoubleWell, Rugged
+from sgdnoise.langevin import overdamped
+
+BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
+well = DoubleWell(barrier=0.5, tilt=-0.1)
+grid = np.linspace(-6, 6, 2401)
+
+
+def train_loss(w):
+    """V at each w."""
+    return well.energy(w.reshape(-1, 1)).reshape(w.shape)
+
+
+def test_loss(w):
+    """V shifted to either side."""
+    return (train_loss(w - 0.4) + train_loss(w + 0.4)) / 2
+
+
+def at_rest(loss, tau):
+    """Mean of a loss over Boltzmann's law."""
+    density = boltzmann_density(well.energy, tau, [grid])
+    return np.sum(density * loss(grid)) / np.sum(density)
+
+
+taus = np.geomspace(0.02, 1, 200)
+train_means, test_means = (np.array([at_rest(loss, tau) for tau in taus]) for loss in (train_loss, test_loss))
+best = taus[test_means.argmin()]
+print(f"test loss {test_means[0]:.3f} when cold, {test_means.min():.3f} at tau = {best:.2f}, {test_means[-1]:.3f} when hot")
+print(f"in the wide minimum: {well.occupation(0.02)[0]:.0%} when cold, {well.occupation(best)[0]:.0%} at the best")
+assert np.all(np.diff(train_means) > 0)  # for the training loss, no noise is best
+assert test_means.min() < 0.7 * min(test_means[0], test_loss(np.array([well.minima[1]]))[0])
+assert test_means.min() < 0.9 * test_means[-1]
+
+# %% [markdown]
+# Cold, SGD sits in the narrow minimum because it is deeper. Hot, it climbs the walls. In between entropy, which counts how
+# much room there is, takes it to the wide minimum while the walls are still low. That is Smith and Le's argument.
+#
+# Now let SGD do it. Each of $N = 1000$ examples adds a slope of its own to the loss, of standard deviation 20, and a
+# minibatch the mean of its slopes, which we draw as a normal number of the right variance. Three settings, five batch
+# sizes each. The formula says where the best one of each is.
+
+# %%
+n_slopes, s, n_walkers = 1000, 20.0, 400
+f = s**2  # the variance of the examples' gradients, divisor N - 1
+rng = np.random.default_rng(0)
+
+
+def rest_of_sgd(eps, m, sizes):
+    """Mean test loss at rest and its standard error for each batch size, over 20 units of time eps/(1 - m)."""
+    kick = s * np.sqrt(1 / np.array(sizes) - 1 / n_slopes)[:, None]
+    taus = [noise_scale(eps, B, n_slopes, momentum=m) * f / 2 / n_slopes for B in sizes]
+    laws = [boltzmann_density(well.energy, tau, [grid]) for tau in taus]  # start there: to wait for it takes long when cold
+    w = np.array([rng.choice(grid, n_walkers, p=law / law.sum()) for law in laws])
+    optimizer, state, n_steps, losses = sgd(momentum=m), None, round(20 * (1 - m) / eps), []
+    state = optimizer.init(w)
+    for t in range(n_steps):
+        gradient = well.gradient(w.reshape(-1, 1)).reshape(w.shape) + kick * rng.standard_normal(w.shape)
+        step, state = optimizer.update(gradient, state, eps)
+        w = w + step
+        if t >= n_steps / 2 and t % 20 == 0:
+            losses.append(test_loss(w))
+    losses = np.mean(losses, axis=0)
+    return losses.mean(axis=1), losses.std(axis=1) / n_walkers**0.5, [at_rest(test_loss, tau) for tau in taus]
+
+
+wells = {}
+g_best = 2 * n_slopes * best / f
+for eps, m, sizes in ((0.01, 0, (4, 6, 10, 14, 20)), (0.02, 0, (8, 12, 20, 28, 40)), (0.002, 0.9, (8, 12, 20, 28, 40))):
+    measured, error, exact = wells[eps, m, sizes] = rest_of_sgd(eps, m, sizes)
+    predicted = batch_size_for(g_best, eps, n_slopes, momentum=m)
+    losses = (f"{loss:.2f} at {B}" for loss, B in zip(measured, sizes, strict=True))
+    print(f"eps = {eps}, m = {m}: best B predicted {predicted:.1f}; loss", ", ".join(losses))
+    assert np.isclose(predicted, n_slopes / (1 + (1 - m) * g_best / eps))
+    assert np.all(abs(measured - exact) < 4 * error + 0.02)  # 0.02: finite steps
+    assert sizes[np.argmin(exact)] == min(sizes, key=lambda B: abs(B - predicted))
+
+# %% [markdown]
+# The minimum is broad, and the errors are near 0.01. But all three settings lie on the exact curve, which is lowest where
+# the formula says.
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+x = np.linspace(-2.9, 1.9, 400)
+left.plot(x, train_loss(x), "--", color=BLACK, label="training loss V")
+left.plot(x, test_loss(x), color=BLUE, label="test loss")
+left.set(xlabel="w", ylabel="loss", ylim=(-0.15, 1.5), title="(a) a wide minimum, and a narrow one a little deeper")
+left.legend(loc="upper center", fontsize=8)
+right.semilogx(taus, train_means, "--", color=BLACK, label="training, exact")
+right.semilogx(taus, test_means, color=BLUE, label="test, exact")
+for (eps, m, batch_sizes), color, marker in zip(wells, (GREY, GREEN, ORANGE), "osd", strict=True):
+    x = [noise_scale(eps, B, n_slopes, momentum=m) * f / 2 / n_slopes for B in batch_sizes]
+    measured, error, _ = wells[eps, m, batch_sizes]
+    right.errorbar(x, measured, error, fmt=marker, color=color, markersize=4, label=f"SGD, $\\varepsilon$ = {eps}, m = {m}")
+right.set(xlabel=r"temperature $\tau = gf/2N$", ylabel="mean loss at rest", ylim=(-0.1, 1.25))
+right.set_title("(b) some noise is best for the test loss")
+right.legend(fontsize=8, loc="upper center")
+# alt: Left, the training loss has a wide minimum and a narrow one that is a little deeper; there the test loss
+# is high. Right, the mean training loss rises with temperature, while the mean test loss falls from 0.65 to a minimum of
+# 0.39 at 0.2 and rises again; SGD at three settings lies on the curve.
+
+# %% [markdown]
+# ## A network, with error bars
+#
+# Does a network have such an optimum? We make a case in which seconds suffice to see it: a small network, 500 images of
+# 7x7 pixels, and half of their labels drawn again at random. To fit those is to learn nonsense by heart, which takes
+# little noise; to learn anything takes not too much.
+#
+# Learning rate and momentum are constant, every batch is drawn afresh, and all batch sizes of a curve make the same number
+# of updates, as Smith and Le did it. From curve to curve we keep the *time*, updates times $\varepsilon/(1 - m)$, and ask
+# for the same five values of $g$ by other means: half the learning rate, or less momentum.
+
+# %%
+full = load_fashion(2000)
+
+
+def pooled(X):
+    """14x14 images to 7x7, by means over 2x2 pixels."""
+    return np.ascontiguousarray(X.reshape(-1, 7, 2, 7, 2).mean(axis=(2, 4)).reshape(-1, 49))
+
+
+X_test, y_test = pooled(full.X_test[:4000]), full.y_test[:4000]
+X_train, y_train = pooled(full.X_train), full.y_train.copy()
+again = np.random.default_rng(0).random(len(y_train)) < 0.5
+y_train[again] = np.random.default_rng(1).integers(10, size=again.sum())
+model, n_replicas = MLP(49, (32,), 10), 8
+
+
+def accuracies(N, eps, m, B):
+    """Test accuracies of networks trained from different random numbers for a time of 800."""
+    data = Dataset(X_train[:N], y_train[:N], X_test[:1], y_test[:1])  # to be tested at the end only
+    n_epochs = round(800 * (1 - m) / eps / (N // B))
+    schedule = Schedule((Stage(n_epochs, eps, B),))
+    trained = fast.train(model, data, schedule, sgd(m), rngs=range(n_replicas), sampling="without_replacement")
+    return np.array([model.accuracy(params, X_test, y_test) for params in trained.params])
+
+
+def mean_and_error(values):
+    """Mean and its standard error."""
+    return values.mean(), values.std(ddof=1) / len(values) ** 0.5
+
+
+N, sizes = 500, (16, 32, 64, 125, 250)
+scales = [noise_scale(0.2, B, N, momentum=0.9) for B in sizes]
+curves = {}
+for eps, m in ((0.2, 0.9), (0.1, 0.9), (0.4, 0.8)):
+    batches = [round(batch_size_for(g, eps, N, momentum=m)) for g in scales]
+    curves[eps, m] = batches, [accuracies(N, eps, m, B) for B in batches]
+    print(f"eps = {eps}, m = {m}:", *(f"{a.mean():.3f} at {B}" for B, a in zip(*curves[eps, m], strict=True)), sep="  ")
+
+first = curves[0.2, 0.9][1]
+gain, error = mean_and_error(first[2] - first[4])
+print(f"accuracy at B = 64 over that at B = 250, half of the data: {gain:+.3f} +- {error:.3f}")
+assert gain > 3 * error
+assert first[2].mean() > first[1].mean() > first[0].mean()
+for _, others in curves.values():
+    for one, other in zip(first, others, strict=True):
+        assert abs(one.mean() - other.mean()) < 4 * np.hypot(mean_and_error(one)[1], mean_and_error(other)[1]) + 1e-9
+
+# %% [markdown]
+# There is an optimum. To either side accuracy is lost, and the three curves that have nothing in common against $B$ are one
+# curve against $g$. So the best batch size goes with $\varepsilon/(1 - m)$.
+#
+# And $N$? The formula does not say, because $g^*$ may depend on $N$. By tutorial 2, exercise 2, it is $g/N$ that decides
+# where SGD comes to rest on the same kind of loss. If nothing else counted, the best $\varepsilon/B$ would be the same for
+# any $N$. But a larger training set is a better guide, and needs less noise to keep it from nonsense. Four times the data:
+
+# %%
+large_sizes = (32, 64, 125, 250)
+large = [accuracies(2000, 0.2, 0.9, B) for B in large_sizes]
+print("N = 2000:", *(f"{a.mean():.3f} at {B}" for B, a in zip(large_sizes, large, strict=True)), sep="  ")
+gain_large, error_large = mean_and_error(large[1] - large[3])
+print(
+    f"accuracy at B = 64 over that at B = 250: N = 500 {gain:+.3f} +- {error:.3f}, N = 2000 {gain_large:+.3f} +- {error_large:.3f}"
+)
+assert gain - gain_large > 3 * np.hypot(error, error_large)
+assert gain_large < 0 < gain
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.5), layout="constrained", sharey=True)
+for (setting, (batch_sizes, values)), color, marker in zip(curves.items(), (BLUE, GREEN, ORANGE), "osd", strict=True):
+    means, errors = np.transpose([mean_and_error(a) for a in values])
+    label = f"$\\varepsilon$ = {setting[0]}, m = {setting[1]}"
+    line = {"color": color, "marker": marker, "markersize": 4, "label": label, "linewidth": 1}
+    axes[0].errorbar(batch_sizes, means, errors, **line)
+    axes[1].errorbar([noise_scale(setting[0], B, N, momentum=setting[1]) for B in batch_sizes], means, errors, **line)
+line = {"markersize": 4, "linewidth": 1}
+for batch_sizes, values, color, marker, n in ((sizes, first, BLUE, "o", 500), (large_sizes, large, BLACK, "^", 2000)):
+    means, errors = np.transpose([mean_and_error(a) for a in values])
+    axes[2].errorbar(batch_sizes, means, errors, color=color, marker=marker, label=f"N = {n}", **line)
+axes[0].set(ylabel="test accuracy", ylim=(0, 0.72), title="(a) there is a best batch size")
+axes[1].set_title("(b) against g: one curve")
+axes[2].set_title("(c) more data, a larger best batch")
+ranges = (((8, 32, 128), "batch size B"), ((2, 8, 32), "noise scale g"), ((16, 64, 256), "batch size B"))
+for axis, (ticks, label) in zip(axes, ranges, strict=True):
+    axis.set(xscale="log", xlabel=label)
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.set_xticks((), minor=True)
+    axis.legend(fontsize=8, loc="lower left" if axis is axes[1] else "lower right")
+# alt: Left, the network's test accuracy against batch size rises steeply to a peak at 64, or at 34 for half the learning rate,
+# and falls slowly behind it. Middle, against g the three curves lie on each other, with their peak near 14. Right, with four
+# times the data the accuracy does not fall any more from 125 to 250.
+
+# %% [markdown]
+# ## Simulated annealing
+#
+# The best constant noise is a compromise: much finds good minima, little settles in them. Why not one after the other? That
+# is simulated annealing. On a rugged landscape we let walkers start anywhere and end at the same low temperature: held cold
+# throughout, or cooled from hot slowly. A third group stays hot.
+
+# %%
+landscape, hot, cold = Rugged(0.1, (0.8, 0.3), (3.0, 1.1)), 1.5, 0.1
+start = np.random.default_rng(0).uniform(-9, 9, (400, 1))
+protocols = {
+    "held hot": lambda done: np.full_like(done, hot),
+    "held cold": lambda done: np.full_like(done, cold),
+    "cooled slowly": lambda done: hot * (cold / hot) ** done,
+}
+courses, ends = {}, {}
+for name, protocol in protocols.items():
+    for n_steps in (500, 2000, 8000):
+        temperatures = protocol(np.arange(n_steps) / n_steps)
+        settings = {"step_size": 0.01, "n_steps": n_steps, "record_every": n_steps // 50, "rng": 1}
+        path = overdamped(landscape.gradient, start, temperature=temperatures, **settings)
+        energies = np.array([landscape.energy(x) for x in path.x])
+        courses[name] = path.time, energies.mean(axis=1)  # that of the last, the longest
+        ends[name, n_steps] = mean_and_error(energies[-1])
+    print(f"{name:14}", *(f"{ends[name, n][0]:.2f} +- {ends[name, n][1]:.2f} after {n}" for n in (500, 2000, 8000)), sep="  ")
+for other in ("held hot", "held cold"):
+    assert ends["cooled slowly", 8000][0] < 0.5 * ends[other, 8000][0]
+assert ends["cooled slowly", 8000][0] < ends["cooled slowly", 2000][0] < ends["cooled slowly", 500][0]
+
+# %%
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.3), layout="constrained")
+x = np.linspace(-9, 9, 500)
+left.plot(x, landscape.energy(x[:, None]), color=BLACK)
+left.set(xlabel="x", ylabel="energy", title="(a) a rugged landscape")
+for (name, (time, mean)), color in zip(courses.items(), (ORANGE, BLUE, BLACK), strict=True):
+    middle.plot(time, mean, color=color, label=name)
+    means, errors = np.transpose([ends[name, n] for n in (500, 2000, 8000)])
+    right.errorbar((5, 20, 80), means, errors, color=color, marker="o", markersize=4, label=name)
+middle.set(xlabel="time", ylabel="mean energy", ylim=(0, 3), title="(b) cooling finds the low minima")
+right.set(xlabel="time taken", ylabel="mean energy at the end", xscale="log", ylim=(0, 3), title="(c) the slower, the lower")
+right.set_xticks((5, 20, 80), ("5", "20", "80"))
+right.set_xticks((), minor=True)
+middle.legend(fontsize=8, loc="upper right")
+# alt: Left, a parabola with many local minima. Middle, the mean energy of walkers held hot or cold stays at a level while that
+# of walkers cooled slowly falls to a third of it. Right, the longer the cooling takes the lower it ends; for the others, time
+# makes little difference.
+
+# %% [markdown]
+# Held cold, each walker stays in the nearest minimum. Held hot, none settles. For SGD the temperature is $g f/2$, so a
+# falling learning rate is a cooling, and so is a growing batch: [tutorial 4](04_dont_decay.md) tries both.
+#
+# ## Where it stops being true
+#
+# | statement | is |
+# |---|---|
+# | $B_{\text{opt}}$ from $g^*$, at fixed $N$ | exact where results depend on $\varepsilon$, $B$, $m$ through $g$ alone |
+# | they do | approximate: small steps, equal time. Measured here to the error bars, on one small network |
+# | the best $B$ grows with $N$ | measured here for four times the data. That it is *proportional* is Smith and Le's finding, not shown here |
+# | noise finds wide minima | exact in the two wells at rest; for networks, a picture |
+# | noise improves the test accuracy | shown here with half of the labels wrong, where there is much to gain. **Not a law** |
+# | slow cooling finds the lowest minimum | only if slower than the escapes over the barriers |
+#
+# ## Exercises
+#
+# 1. On 1000 images at $\varepsilon = 0.1$, $m = 0.9$ you find $B = 64$ to be best. Where do you look first at
+#    $\varepsilon = 0.3$? And how wrong is "three times as large"?
+# 2. $\varepsilon$ grows without bound. Where does the best batch size go?
+# 3. Your batch is limited to 32 by memory, while the best at your learning rate is 128. What do you change?
+#
+# ## Answers
+#
+# **1.** At $g^* = 14.6$, so at $B = 170$. The proportional rule gives 192, an eighth too large, because the -1 counts.
+
+# %%
+g_star = noise_scale(0.1, 64, 1000, momentum=0.9)
+answer = batch_size_for(g_star, 0.3, 1000, momentum=0.9)
+print(f"g = {g_star:.1f}, batch size {answer:.0f}")
+assert np.isclose(answer, 1000 / (1 + (1000 / 64 - 1) / 3))
+assert 0.1 < 192 / answer - 1 < 0.15
+
+# %% [markdown]
+# **2.** To $N$, where $g$ is 0 at any learning rate; in practice training diverges first.
+
+# %%
+assert np.allclose(batch_size_for(g_star, np.array([1e3, 1e6]), 1000, momentum=0.9), 1000, rtol=2e-3)
+
+# %% [markdown]
+# **3.** Keep $g$: a learning rate of about a quarter. (Take four times the updates, too, if the time is to be the same.)
+
+# %%
+lower = learning_rate_for(noise_scale(0.1, 128, 50_000, momentum=0.9), 32, 50_000, momentum=0.9)
+assert np.isclose(lower, 0.1 / 4, rtol=0.01)
