@@ -191,8 +191,9 @@ for _, others in curves.values():
         assert abs(one.mean() - other.mean()) < 4 * np.hypot(mean_and_error(one)[1], mean_and_error(other)[1]) + 1e-9
 
 # %% [markdown]
-# There is an optimum. To either side accuracy is lost, and the three curves that have nothing in common against $B$ are one
-# curve against $g$. So the best batch size goes with $\varepsilon/(1 - m)$.
+# There is an optimum. To either side accuracy is lost. Half the learning rate moves the curve to half the batch size; less
+# momentum, made up for by a larger learning rate, leaves it where it was; and against $g$ all three are one curve. So the
+# best batch size goes with $\varepsilon/(1 - m)$.
 #
 # And $N$? The formula does not say, because $g^*$ may depend on $N$. By tutorial 2, exercise 2, it is $g/N$ that decides
 # where SGD comes to rest on the same kind of loss. If nothing else counted, the best $\varepsilon/B$ would be the same for
