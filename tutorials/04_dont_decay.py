@@ -244,7 +244,8 @@ for c, color, line in ((100, GREEN, "-."), (10, ORANGE, "--"), (1, BLUE, "-")):
     axis.semilogx(workers, [speed_up(w, c) for w in workers], line, color=color, label=f"c = {c}")
 axis.axhline(saving(decaying, growing), color=BLACK, linewidth=1)
 axis.text(1.1, saving(decaying, growing) + 0.04, "updates saved", va="bottom")
-axis.set(xlabel="workers W", ylabel="speed-up of the growing schedule", ylim=(0.9, 3.1), title="Time saved")
+axis.set(xlabel="workers W", ylabel="speed-up of the growing schedule", ylim=(0.9, 3.1))
+axis.set_title("Saved updates save time, given enough workers")
 axis.legend(title="overhead, in examples", loc="lower right", fontsize=9)
 # alt: Speed-up of the growing schedule against the number of workers, for overheads of 1, 10 and 100 examples. With one worker
 # and little overhead it is 1, no gain; it rises with the workers to the factor of updates saved, 2.6. With an overhead of
