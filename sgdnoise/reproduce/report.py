@@ -175,6 +175,8 @@ def _summary(records: Sequence[Record]) -> str:
     everything = [verdict for record in records for verdict in verdicts(record)]
     counts = Counter(_kind(verdict) for verdict in everything)
     summary = f"Claims: {', '.join(f'{counts[kind]} {kind}' for kind in _KINDS if counts[kind])}."
+    if records[0]["scale"] == "quick":
+        summary = f"A smoke run, too short for its verdicts to mean much. {summary}"
     blind = [verdict.claim for verdict in everything if not verdict.control_flagged]
     summary += f" Negative controls flagged: {len(everything) - len(blind)} of {len(everything)}."
     return summary + "".join(f" NOT FLAGGED: the control of '{claim}'." for claim in blind)
