@@ -28,7 +28,7 @@ renderer = runpy.run_path(str(RENDER))
 
 def python(*arguments):
     """Run Python as a reader would, warnings being errors."""
-    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(TUTORIALS.parent)}
+    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(TUTORIALS.parent), "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, "-W", "error", *arguments], capture_output=True, text=True, env=environment)
 
 

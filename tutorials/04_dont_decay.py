@@ -32,9 +32,6 @@
 # [tutorial 2](02_sgd_as_langevin.md) cannot tell one from the other. It only takes fewer, larger steps.
 
 # %%
-import os
-import subprocess
-import sys
 from fractions import Fraction
 
 import matplotlib.pyplot as plt
@@ -196,29 +193,10 @@ for start in (0.1, 0.5):
 # $$
 #
 # The batch size is in the first term only. If workers are many, that term is all, and time is saved in proportion to
-# updates. On one core the second term is large and no batch size touches it. Let us see that a step on one core does take
-# longer with the batch, in a process that may use only one. (We compare times and do not print them: yours are not ours.)
+# updates. On one core the second term is large and no batch size touches it: an example has the same number of
+# multiplications in any batch.
 
 # %%
-code = """
-import time
-from sgdnoise import MLP, load_fashion
-data, model = load_fashion(2048), MLP(196, (20,), 10)
-params = model.init(0, "float32")
-for B in (32, 1024, 2048):
-    times = []
-    for _ in range(100):
-        start = time.perf_counter()
-        model.loss_and_gradient(params, data.X_train[:B], data.y_train[:B])
-        times.append(time.perf_counter() - start)
-    print(min(times))
-"""
-one_core = os.environ | dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=one_core).stdout
-times = dict(zip((32, 1024, 2048), map(float, answer.split()), strict=True))
-assert times[2048] > 1.4 * times[1024] > 3 * times[32]
-c = (1024 * times[32] - 32 * times[1024]) / (times[1024] - times[32])  # from the times c + B of two batches
-assert c > 10
 examples = {name: sum(s.n_epochs * (N // s.batch_size) * s.batch_size for s in schedules[name]) for name in schedules}
 print("examples processed:", ", ".join(f"{name} {count}" for name, count in examples.items()))
 assert min(examples.values()) > 0.98 * 16 * N  # the rest: the last, smaller batches of epochs
@@ -252,9 +230,10 @@ axis.legend(title="overhead, in examples", loc="lower right", fontsize=9)
 # 100 examples a good part of it is there from the start.
 
 # %% [markdown]
-# A network as small as ours, in Python, has an overhead of tens of examples and more: there even one core gains by larger
-# batches, since it makes fewer calls. If examples are expensive, $c$ on one core is small, and there is nothing to be had.
-# The paper's gain is that of a machine with thousands of processors, which a small batch leaves idle.
+# A network as small as ours, in Python, has an overhead of tens of examples and more, as measured in
+# [the page on speed](../benchmarks/README.md): there even one core gains by larger batches, since it makes fewer calls. If
+# examples are expensive, $c$ on one core is small, and there is nothing to be had. The paper's gain is that of a machine
+# with thousands of processors, which a small batch leaves idle.
 #
 # ## Where it stops being true
 #
