@@ -137,7 +137,7 @@ def train(
         return History(*shared, *values, final, np.array([i in stopped for i in range(n_replicas)]))  # type: ignore[call-arg]
 
     def stop(losses: np.ndarray, update: int, at: np.ndarray) -> None:
-        for replica in np.flatnonzero(diverged(losses)):
+        for replica in np.flatnonzero(diverged(losses, limits)):
             stopped[int(replica)] = at[replica].copy()
             if on_divergence == "raise":
                 epoch, settings = len(columns) + 1, (stage.learning_rate, stage.batch_size)
@@ -145,9 +145,10 @@ def train(
                 error.add_note(f"replica {replica} of {n_replicas}, counted from 0")
                 raise error
 
-    def diverged(losses: np.ndarray) -> np.ndarray:
+    def diverged(losses: np.ndarray, limits: np.ndarray) -> np.ndarray:
         checked = [on_divergence != "ignore" and replica not in stopped for replica in range(n_replicas)]
-        return np.array(checked) & ~(losses <= limits)
+        bad: np.ndarray = np.array(checked) & ~(np.isfinite(losses) & (losses <= limits))
+        return bad
 
     n_updates = 0
     for stage in schedule:
@@ -162,7 +163,7 @@ def train(
                 if n_updates == 0:
                     limits = DIVERGED * np.fmax(1.0, losses[:, 0] + penalty)
                 # The L2 term is looked at where a segment begins and ends; half of the limit leaves room for what lies between.
-                if diverged(2 * (losses.max(axis=1) + np.maximum(penalty, trainer.penalty()))).any():
+                if diverged(losses.max(axis=1) + np.maximum(penalty, trainer.penalty()), limits / 2).any():
                     trainer.load(before)
                     for i in range(segment.shape[1]):
                         at, penalty = trainer.params.copy(), trainer.penalty()
@@ -398,8 +399,11 @@ class Trainer:
 
     def penalty(self) -> np.ndarray:
         """L2 term of every replica's loss, of shape (n_replicas,)."""
-        squares = sum((weights**2).sum(axis=(1, 2), dtype=float) for weights, _ in self.model.unpack(self.params))
-        return np.asarray(self._l2 / 2 * squares)
+        if not self._l2:
+            return np.zeros(len(self.params))
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = sum((weights**2).sum(axis=(1, 2), dtype=float) for weights, _ in self.model.unpack(self.params))
+            return np.asarray(self._l2 / 2 * squares)
 
     def save(self) -> list[Any]:
         """Copy the state of training, for `load`."""

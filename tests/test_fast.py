@@ -228,6 +228,43 @@ def test_the_l2_term_alone_can_diverge():
     assert caught.value.loss == pytest.approx(expected.value.loss)
 
 
+SINGLE = in_precision(BLOBS, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("params", "l2"),
+    [
+        (np.float32([0, 0, 0, 0, 0, 0, 3e38, -3e38, -3e38]), 0.0),  # cross-entropy of two classes is infinite
+        (np.full(9, 1e25, np.float32), 1e-3),  # the L2 term is
+    ],
+)
+def test_a_first_loss_that_is_infinite_is_divergence(params, l2):
+    arguments = {"params": params, "l2": l2}
+    schedule = Schedule([Stage(1, 0.01, 20)])
+    with pytest.raises(DivergenceError) as caught:
+        fast.train(LogisticRegression(2, 3), SINGLE, schedule, sgd(), rngs=[0], **arguments)
+    with pytest.raises(DivergenceError) as expected:
+        train(LogisticRegression(2, 3), SINGLE, schedule, sgd(), rng=0, **arguments)
+    assert (caught.value.update, caught.value.loss) == (expected.value.update, expected.value.loss) == (0, np.inf)
+
+
+def test_weights_whose_squares_overflow_are_no_divergence_without_an_l2_term():
+    model, scale = LogisticRegression(2, 3), np.float32(1e21)
+    data = Dataset(SINGLE.X_train / scale, SINGLE.y_train, SINGLE.X_test / scale, SINGLE.y_test)
+    arguments = {"params": model.init(0, np.float32) * scale}
+    history = fast.train(model, data, Schedule([Stage(1, 0.01, 20)]), sgd(), rngs=[0], **arguments)
+    expected = train(model, data, Schedule([Stage(1, 0.01, 20)]), sgd(), rng=0, **arguments)
+    assert_same(history.replica(0), expected, 1e-5)
+
+
+def test_the_l2_term_of_a_replica_that_has_stopped_overflows_without_a_warning():
+    model, schedule = MLP(2, (4,), 3, "tanh"), Schedule([Stage(2, 1e3, 1)])
+    history = fast.train(model, SINGLE, schedule, sgd(0.9), rngs=[0], l2=0.1, on_divergence="stop")
+    expected = train(model, SINGLE, schedule, sgd(0.9), rng=0, l2=0.1, on_divergence="stop")
+    assert history.replica(0).diverged is expected.diverged is True
+    np.testing.assert_allclose(history.params[0], expected.params, rtol=1e-4)
+
+
 def test_ignored_divergence_runs_to_the_end_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
