@@ -167,7 +167,7 @@ class OneByOne:
 
     def __init__(self, optimizer: Optimizer, params: np.ndarray) -> None:
         self.params, self.optimizer = params, optimizer
-        self.states = [optimizer.init(row) for row in params]
+        self.states = [optimizer.init(row.copy()) for row in params]  # a state may keep what it was given
 
     def __call__(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
         for i, row in enumerate(self.params):

@@ -145,6 +145,14 @@ def test_parameters_may_be_given_to_all_or_to_each():
     np.testing.assert_array_equal(each, np.stack([model.init(i) for i in (5, 6)]))
 
 
+def test_an_optimizer_of_ones_own_may_keep_the_initial_parameters():
+    """A pull whose strength is where it started; updates in place must not move that."""
+    anchored = Optimizer(lambda params: params, lambda g, start, rate: (-rate * (g + 0.5 * start), start))
+    model, schedule = LogisticRegression(2, 3), Schedule([Stage(2, 0.1, 10)])
+    history = fast.train(model, BLOBS, schedule, anchored, rngs=[0, 1])
+    assert_same(history.replica(1), train(model, BLOBS, schedule, anchored, rng=1), 1e-12)
+
+
 def test_the_callback_sees_every_epoch():
     seen = []
     history = fast.train(
