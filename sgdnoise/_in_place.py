@@ -153,10 +153,11 @@ def _adam_step(
     np.add(s, g, out=s)
     np.sqrt(s, out=g)
     r = math.sqrt((1 - b2) / (1 - b2**t))
+    eps = g.dtype.type(eps / r)
     if eps:
-        np.add(g, eps / r, out=g)
+        np.add(g, eps, out=g)
         np.divide(u, g, out=g)
-    else:  # a parameter whose gradients were all 0 has 0/0, and stays where it is
+    else:  # (or too small for the dtype) a parameter whose gradients were all 0 has 0/0, and stays where it is
         np.divide(u, g, out=g, where=g != 0)
     np.multiply(g, learning_rate * (1 - b1) / (1 - b1**t) / r, out=g)
     np.subtract(w, g, out=w)

@@ -338,6 +338,14 @@ def test_in_place_over_many_blocks_is_the_reference_update(optimizer, dtype):
     np.testing.assert_allclose(params, expected, rtol=0, atol=20 * np.finfo(dtype).eps * np.abs(expected).max())
 
 
+def test_an_eps_too_small_for_single_precision_is_none():
+    """A parameter whose gradients were all 0 stays where it is, as by the reference."""
+    params = np.ones(2, np.float32)
+    update = fast.in_place(adam(eps=1e-50), params)
+    update(np.float32([0, 3]), 0.1)
+    np.testing.assert_allclose(params, [1, 0.9], rtol=1e-6)
+
+
 # Memory.
 
 
