@@ -51,7 +51,21 @@ class InPlace:
         -------
         ndarray
             Where to put the next gradient: `gradient`, or the array for which the optimizer has kept it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `gradient` is not such an array, or is the one that the optimizer has kept.
         """
+        p = self._params
+        if not (isinstance(gradient, np.ndarray) and gradient.dtype == p.dtype):
+            came = gradient.dtype if isinstance(gradient, np.ndarray) else type(gradient).__name__
+            raise TypeError(f"gradient must be an array of {p.dtype}, as params is, got {came}")
+        if gradient.shape != p.shape or not gradient.flags.carray:
+            shown = f"shape {gradient.shape}" if gradient.shape != p.shape else "one that is not"
+            raise ValueError(f"gradient must be of shape {p.shape}, as params is, C-contiguous and writeable, got {shown}")
+        if self._trades and gradient is self._slots[0]:
+            raise ValueError("gradient must be put into the array that the last call returned, got the one given to it")
         self._n_updates += 1
         arrays = [array.reshape(-1) for array in (gradient, self._params, *self._slots)]
         n = len(arrays[0])
@@ -91,7 +105,7 @@ def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, or `params` is not contiguous.
+        If an argument is of the wrong kind, or `params` is not contiguous or cannot be written to.
 
     Notes
     -----
@@ -120,6 +134,8 @@ def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
         raise TypeError(f"params must be a float32 or float64 array, got {type(params).__name__}")
     if not params.flags.c_contiguous:
         raise ValueError("params must be C-contiguous, got a view that is not; updates would miss it")
+    if not params.flags.writeable:
+        raise ValueError("params must be writeable, got a read-only array; every update changes it")
     rule = getattr(optimizer, "rule", None)
     axpy = get_blas_funcs("axpy", dtype=params.dtype)
     if isinstance(rule, AdamRule):

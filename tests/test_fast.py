@@ -450,6 +450,49 @@ def test_in_place_refuses_what_it_could_not_change():
         fast.in_place(OPTIMIZERS["own"], np.zeros(3))
 
 
+READ_ONLY = np.zeros(4)
+READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(
+    ("gradient", "error", "message"),
+    [
+        ([1.0] * 4, TypeError, "gradient must be an array of float64, as params is, got list"),
+        (np.ones(4, np.float32), TypeError, "got float32"),
+        (
+            np.ones(3),
+            ValueError,
+            r"gradient must be of shape \(4,\), as params is, C-contiguous and writeable, got shape \(3,\)",
+        ),
+        (np.ones(8)[::2], ValueError, "got one that is not"),
+        (READ_ONLY, ValueError, "got one that is not"),
+    ],
+)
+def test_a_gradient_that_would_be_taken_wrongly_is_refused(optimizer, gradient, error, message):
+    """BLAS would work on a copy of it."""
+    params = np.zeros(4)
+    update = fast.in_place(OPTIMIZERS[optimizer], params)
+    with pytest.raises(error, match=message):
+        update(gradient, 0.1)
+    assert not params.any()
+
+
+def test_read_only_parameters_are_left_alone():
+    with pytest.raises(ValueError, match="params must be writeable, got a read-only array"):
+        fast.in_place(sgd(), READ_ONLY)
+
+
+def test_a_gradient_in_the_array_that_the_optimizer_has_kept_is_refused():
+    params, gradient = np.zeros(4), np.ones(4)
+    update = fast.in_place(sgd(0.5), params)
+    assert update(gradient, 0.1) is not gradient
+    with pytest.raises(ValueError, match="gradient must be put into the array that the last call returned"):
+        update(gradient, 0.1)
+    plain = fast.in_place(sgd(), params)
+    assert plain(plain(gradient, 0.1), 0.1) is gradient
+
+
 def test_the_history_of_one_has_no_replicas():
     history = train(LogisticRegression(2, 3), BLOBS, Schedule([Stage(1, 0.1, 10)]), sgd(), rng=0)
     with pytest.raises(TypeError, match="for histories of several replicas"):
