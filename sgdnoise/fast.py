@@ -186,23 +186,28 @@ def train(
 
 def _generators(rngs: Sequence[np.random.Generator | int | None]) -> list[np.random.Generator]:
     """Return one generator for each replica."""
-    if isinstance(rngs, (str, np.random.Generator)) or not isinstance(rngs, (Sequence, np.ndarray)) or not len(rngs):
+    one_axis = isinstance(rngs, Sequence) or (isinstance(rngs, np.ndarray) and rngs.ndim == 1)
+    if isinstance(rngs, str) or not one_axis or not len(rngs):
         raise TypeError(f"rngs must be a sequence of seeds or generators, one for each replica, got {rngs!r}")
     generators = [check.generator(rng) for rng in rngs]
-    if len({id(generator) for generator in generators}) < len(generators):
+    if len({id(generator.bit_generator) for generator in generators}) < len(generators):
         raise ValueError("rngs must be different generators, got one of them twice; replicas would share its numbers")
     return generators
 
 
 def _start(model: MLP, params: np.ndarray | None, generators: list[np.random.Generator], dtype: Any) -> np.ndarray:
     """Return initial parameters, one row for each replica."""
-    hint = "an MLP or LogisticRegression; for other models use sgdnoise.train"
-    check.attributes("model", model, ("layer_shapes", "activation", "n_params", "init", "unpack"), hint=hint)
+    _check_model(model)
     if params is None:
         return np.stack([model.init(generator, dtype) for generator in generators])
     if getattr(params, "ndim", 1) == 1:
         params = np.tile(check.float_array("params", params, (model.n_params,)), (len(generators), 1))
     return check.float_array("params", params, (len(generators), model.n_params))
+
+
+def _check_model(model: object) -> None:
+    hint = "an MLP or LogisticRegression; for other models use sgdnoise.train"
+    check.attributes("model", model, ("layer_shapes", "activation", "n_params", "init", "unpack"), hint=hint)
 
 
 class Trainer:
@@ -254,6 +259,7 @@ class Trainer:
     def __init__(
         self, model: MLP, X: np.ndarray, y: np.ndarray, optimizer: Optimizer, params: np.ndarray, *, l2: float = 0.0
     ) -> None:
+        _check_model(model)
         check.float_array("params", params, ("n_replicas", model.n_params), finite=False)
         check.float_array("X", X, ("n_train", model.n_features))
         check.labels("y", y, len(X), model.n_classes)

@@ -40,6 +40,7 @@ OPTIMIZERS = {
     "own": Optimizer(lambda p: np.zeros_like(p), lambda g, s, rate: (-rate * np.sign(g + s), 0.5 * s + g)),
 }
 BLOBS = make_blobs(60, 20, rng=0)
+BITS = np.random.PCG64(0)
 
 
 def in_precision(data, dtype):
@@ -401,7 +402,9 @@ def test_training_keeps_what_it_says():
         ({"rngs": 3}, TypeError, "rngs must be a sequence of seeds or generators, one for each replica, got 3"),
         ({"rngs": []}, TypeError, "rngs must be a sequence"),
         ({"rngs": ["a"]}, TypeError, "rng must be an integer"),
+        ({"rngs": np.array(3)}, TypeError, "rngs must be a sequence of seeds or generators, one for each replica, got array"),
         ({"rngs": [np.random.default_rng(0)] * 2}, ValueError, "rngs must be different generators"),
+        ({"rngs": [np.random.Generator(BITS), np.random.Generator(BITS)]}, ValueError, "rngs must be different generators"),
         ({"model": SimpleNamespace(init=None)}, TypeError, "model must be an object with layer_shapes.*use sgdnoise.train"),
         ({"model": LogisticRegression(5, 3)}, ValueError, "X must be"),
         ({"model": LogisticRegression(2, 2)}, ValueError, "y must be labels from 0 to 1"),
@@ -439,6 +442,11 @@ def test_bad_batches_are_refused(batches, error, message):
     with pytest.raises(error, match=message):
         trainer.run(batches, 0.1)
     assert not trainer.params.any()
+
+
+def test_the_engine_refuses_other_models_too():
+    with pytest.raises(TypeError, match="model must be an object with layer_shapes"):
+        fast.Trainer(SimpleNamespace(n_params=9), BLOBS.X_train, BLOBS.y_train, sgd(), np.zeros((2, 9)))
 
 
 def test_in_place_refuses_what_it_could_not_change():
