@@ -53,6 +53,10 @@ def boltzmann_density(energy: Callable[[np.ndarray], np.ndarray], temperature: f
     -----
     The trapezoidal rule, which for a smooth density that vanishes at the ends converges faster than any power of the spacing.
 
+    References
+    ----------
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
+
     Examples
     --------
     >>> x = np.linspace(-12, 12, 401)

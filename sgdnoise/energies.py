@@ -43,6 +43,10 @@ class Quadratic:
     TypeError, ValueError
         If `hessian` is of the wrong kind or shape, or not symmetric and positive definite.
 
+    References
+    ----------
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
+
     Examples
     --------
     >>> well = Quadratic(np.array([[2.0, 0.0], [0.0, 1.0]]))
@@ -97,6 +101,10 @@ class DoubleWell:
     barrier at s = 3 tilt/(16 D), and the smooth map s(x) = x + k (sqrt(1 + x^2) - 1), which makes the left well wide and the
     right one narrow and leaves the energies as they are. A curvature is V'' times the square of ds/dx. In several dimensions
     U is the sum over the coordinates.
+
+    References
+    ----------
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
 
     Examples
     --------
@@ -247,6 +255,10 @@ class Rugged:
     -----
     U(x) = curvature x^2/2 + sum_j amplitude_j (1 - cos(2 pi x/wavelength_j)), summed over the coordinates.
 
+    References
+    ----------
+    Tutorial 8, ``tutorials/08_optimum_batch_size.md``.
+
     Examples
     --------
     >>> landscape = Rugged()
@@ -383,6 +395,7 @@ class MixturePosterior:
     References
     ----------
     Welling and Teh 2011, section 5.1.
+    Tutorial 7, ``tutorials/07_sgld.md``.
 
     Examples
     --------

@@ -109,6 +109,10 @@ def train(
     Memory beyond data and parameters: a copy of the training inputs, the indices of an epoch, and buffers that depend on the
     model and the batch size, but not on the number of updates.
 
+    References
+    ----------
+    Tutorial 8, ``tutorials/08_optimum_batch_size.md``.
+
     Examples
     --------
     >>> from sgdnoise import LogisticRegression, make_blobs, sgd, step_decay

@@ -51,6 +51,10 @@ class NoiseToSignal:
     -----
     ``float(estimate)`` is its `batch_size`.
 
+    References
+    ----------
+    Tutorial 6, ``tutorials/06_how_large_a_batch.md``.
+
     Examples
     --------
     >>> print(NoiseToSignal(noise=92.16, signal=1.12))
@@ -129,6 +133,7 @@ def gradient_covariance(per_example_gradients: np.ndarray, *, ddof: int = 1) -> 
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equation 3, where F is this covariance.
+    Tutorial 1, ``tutorials/01_noise_scale.md``.
 
     Examples
     --------
@@ -179,6 +184,7 @@ def minibatch_covariance(covariance: Number, batch_size: Number, n_train: Number
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equation 3, where F is this covariance.
+    Tutorial 1, ``tutorials/01_noise_scale.md``.
 
     Examples
     --------
@@ -226,6 +232,7 @@ def gradient_noise_scale(per_example_gradients: np.ndarray) -> NoiseToSignal:
     References
     ----------
     McCandlish et al. 2018, arXiv:1812.06162, section 2.2 and appendix A.1.
+    Tutorial 6, ``tutorials/06_how_large_a_batch.md``.
 
     Examples
     --------
@@ -274,6 +281,7 @@ def gradient_noise_scale_from_norms(
     References
     ----------
     McCandlish et al. 2018, arXiv:1812.06162, appendix A.1.
+    Tutorial 6, ``tutorials/06_how_large_a_batch.md``.
 
     Examples
     --------
@@ -381,6 +389,7 @@ def top_hessian_eigenvalue(model: MLP, params: np.ndarray, X: np.ndarray, y: np.
     References
     ----------
     B. A. Pearlmutter, Neural Computation 6, 1994, for the products.
+    Tutorial 6, ``tutorials/06_how_large_a_batch.md``.
 
     Examples
     --------

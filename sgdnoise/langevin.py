@@ -179,6 +179,7 @@ def overdamped(
     References
     ----------
     Leimkuhler, Matthews and Tretyakov 2014, section 1, for the two schemes.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
 
     Examples
     --------
@@ -415,6 +416,7 @@ def sgd_sde(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equation 3.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
 
     Examples
     --------

@@ -73,6 +73,10 @@ class MLP:
     All methods work in float32 or float64, as the parameters are, and refuse bad input: `TypeError` for the wrong kind of
     array, `ValueError` for a wrong shape, no rows, features that are not finite, or labels out of range.
 
+    References
+    ----------
+    Tutorial 4, ``tutorials/04_dont_decay.md``.
+
     Examples
     --------
     >>> model = MLP(196, (128,), 10)

@@ -130,6 +130,7 @@ def noise_scale(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equations 3 to 5.
+    Tutorial 1, ``tutorials/01_noise_scale.md``.
 
     Examples
     --------
@@ -190,6 +191,7 @@ def learning_rate_for(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equation 5, solved for eps.
+    Tutorial 3, ``tutorials/03_scaling_rules.md``.
 
     Examples
     --------
@@ -242,6 +244,7 @@ def batch_size_for(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equation 5, solved for B.
+    Tutorial 3, ``tutorials/03_scaling_rules.md``.
 
     Examples
     --------
@@ -301,6 +304,7 @@ def momentum_for(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equation 5, solved for m.
+    Tutorial 3, ``tutorials/03_scaling_rules.md``.
 
     Examples
     --------
@@ -356,6 +360,7 @@ def linear_scaling_error(factor: Number, batch_size: Number, n_train: Number) ->
     References
     ----------
     Follows from Smith et al. 2018, arXiv:1711.00489, equation 5.
+    Tutorial 3, ``tutorials/03_scaling_rules.md``.
 
     Examples
     --------
@@ -407,6 +412,7 @@ def lost_epochs(batch_size: Number, n_train: Number, momentum: Number) -> Number
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, section 4 and appendix A.
+    Tutorial 5, ``tutorials/05_momentum_and_adam.md``.
 
     Examples
     --------
@@ -453,6 +459,7 @@ def temperature(noise_scale: Number, gradient_variance: Number) -> Number:
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equation 3 and the discussion of simulated annealing.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
 
     Examples
     --------
@@ -510,6 +517,7 @@ def adam_square_root_rule(factor: Number, learning_rate: Number, b1: Number, b2:
     References
     ----------
     Malladi et al. 2022, arXiv:2205.10287.
+    Tutorial 5, ``tutorials/05_momentum_and_adam.md``.
 
     Examples
     --------

@@ -65,6 +65,10 @@ class Optimizer:
     TypeError
         If one of them cannot be called.
 
+    References
+    ----------
+    Tutorial 9, ``tutorials/09_test_your_own.md``.
+
     Examples
     --------
     The sign of the gradient, without any state:
@@ -156,6 +160,7 @@ def sgd(momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equations 4 to 9 (with the sign put right).
+    Tutorial 5, ``tutorials/05_momentum_and_adam.md``.
 
     Examples
     --------
@@ -203,6 +208,7 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     References
     ----------
     Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
+    Tutorial 5, ``tutorials/05_momentum_and_adam.md``.
 
     Examples
     --------

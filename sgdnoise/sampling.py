@@ -65,6 +65,7 @@ def minibatches(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equation 3, for the noise that batches make.
+    Tutorial 1, ``tutorials/01_noise_scale.md``.
 
     Examples
     --------

@@ -48,6 +48,10 @@ class Stage:
     TypeError, ValueError
         If an argument is of the wrong kind, not finite or out of range.
 
+    References
+    ----------
+    Tutorial 4, ``tutorials/04_dont_decay.md``.
+
     Examples
     --------
     >>> Stage(60, 0.1, 128)
@@ -82,6 +86,10 @@ class Schedule:
     Notes
     -----
     Iterating over a schedule gives its stages; ``str(schedule)`` is a readable table.
+
+    References
+    ----------
+    Tutorial 4, ``tutorials/04_dont_decay.md``.
 
     Examples
     --------
@@ -287,6 +295,10 @@ def step_decay(learning_rate: float, batch_size: int, *, milestones: Sequence[in
     TypeError, ValueError
         If an argument is of the wrong kind or out of range.
 
+    References
+    ----------
+    Tutorial 4, ``tutorials/04_dont_decay.md``.
+
     Examples
     --------
     >>> print(step_decay(0.1, 128, milestones=(60, 120, 160), n_epochs=200, factor=5))
@@ -366,6 +378,7 @@ def grow_batch(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, sections 4, 5.1 and 5.2.
+    Tutorial 4, ``tutorials/04_dont_decay.md``.
 
     Examples
     --------
@@ -456,6 +469,7 @@ def scale_up(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, sections 4 and 5.2.
+    Tutorial 3, ``tutorials/03_scaling_rules.md``.
 
     Examples
     --------

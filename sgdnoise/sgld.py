@@ -134,6 +134,7 @@ def polynomial_step_size(a: float, b: float, gamma: float) -> Callable[[int], fl
     References
     ----------
     Welling and Teh 2011, below equation 2.
+    Tutorial 7, ``tutorials/07_sgld.md``.
 
     Examples
     --------
@@ -175,6 +176,10 @@ def polynomial_constants(first: float, last: float, n_steps: int, gamma: float) 
     Notes
     -----
     b = n_steps/((first/last)^(1/gamma) - 1), a = first b^gamma.
+
+    References
+    ----------
+    Tutorial 7, ``tutorials/07_sgld.md``.
 
     Examples
     --------
@@ -265,6 +270,7 @@ def sgld(
     References
     ----------
     Welling and Teh 2011, equation 4.
+    Tutorial 7, ``tutorials/07_sgld.md``.
 
     Examples
     --------

@@ -99,6 +99,7 @@ def max_stable_learning_rate(curvature: Number, momentum: Number = 0.0, *, neste
     References
     ----------
     E. I. Jury, "Theory and Application of the z-Transform Method", 1964, for the conditions.
+    Tutorial 6, ``tutorials/06_how_large_a_batch.md``.
 
     Examples
     --------
@@ -164,6 +165,7 @@ def sgd_covariance(
     References
     ----------
     Liu, Ziyin and Ueda 2021, arXiv:2012.03636, for the matrix equation with momentum.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
 
     Examples
     --------
@@ -303,6 +305,7 @@ def reshuffled_variance(
     References
     ----------
     M. Kuehn, B. Rosenow, "Correlated Noise in Epoch-Based Stochastic Gradient Descent", arXiv:2306.05300, for the effect.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
 
     Examples
     --------
@@ -375,6 +378,7 @@ def langevin_covariance(
     References
     ----------
     Welling and Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", ICML 2011, for the two step sizes.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
 
     Examples
     --------

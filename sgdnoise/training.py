@@ -68,6 +68,10 @@ class History:
     Notes
     -----
     From `fast.train` the losses, the accuracies, the parameters and `diverged` have a leading axis of replicas.
+
+    References
+    ----------
+    Tutorial 4, ``tutorials/04_dont_decay.md``.
     """
 
     epoch: np.ndarray
@@ -205,6 +209,7 @@ def train(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, section 5, for the schedules.
+    Tutorial 4, ``tutorials/04_dont_decay.md``.
 
     Examples
     --------

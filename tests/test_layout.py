@@ -1,6 +1,7 @@
 """The layout: who imports whom, what is public, and what importing costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,14 @@ def test_every_public_name_is_there_and_documented():
         assert getattr(sgdnoise, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         sgdnoise.nothing  # noqa: B018
+
+
+def test_public_functions_name_the_tutorial_that_is_about_them():
+    without = {"Dataset", "load_fashion", "load_idx", "make_blobs", "make_teacher", "LogisticRegression", "DivergenceError"}
+    for name in set(sgdnoise.__all__) - without:
+        links = re.findall(r"``(tutorials/\w+\.md)``", getattr(sgdnoise, name).__doc__)
+        assert links, name
+        assert all((PACKAGE.parent / link).exists() for link in links), name
 
 
 def test_importing_and_training_need_no_matplotlib_and_no_scipy():

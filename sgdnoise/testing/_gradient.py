@@ -40,6 +40,10 @@ def check_gradient(model: Any, *, data: tuple[np.ndarray, np.ndarray] | None = N
 
     Convention: the loss is the mean over the examples plus an L2 term that does not depend on how many there are.
 
+    References
+    ----------
+    Tutorial 9, ``tutorials/09_test_your_own.md``.
+
     Examples
     --------
     >>> from sgdnoise import MLP

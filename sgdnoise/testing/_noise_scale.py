@@ -59,6 +59,7 @@ def check_noise_scale(
     References
     ----------
     Smith et al. 2018, arXiv:1711.00489, equations 3 to 5.
+    Tutorial 9, ``tutorials/09_test_your_own.md``.
 
     Examples
     --------

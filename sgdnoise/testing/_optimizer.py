@@ -55,6 +55,10 @@ def check_optimizer(factory: Callable[..., Optimizer]) -> tuple[str, ...]:
     Convention: the trace form of momentum, ``a <- m a + gradient; w <- w - learning_rate * a``, Nesterov with the new a; Adam
     with bias correction and eps outside the root.
 
+    References
+    ----------
+    Tutorial 9, ``tutorials/09_test_your_own.md``.
+
     Examples
     --------
     A PyTorch optimizer needs a few lines of adapter::

@@ -44,6 +44,10 @@ def check_sampler(fn: Callable[..., Iterable[np.ndarray]], *, method: str = "res
     S (N-1)/(N B); the covariance of two batches of an epoch, -S/N if reshuffled and 0 else; and that of an epoch with the next,
     0. Each within 5.5 standard errors: 17 comparisons, false-positive rate below 1e-6 together.
 
+    References
+    ----------
+    Tutorial 9, ``tutorials/09_test_your_own.md``.
+
     Examples
     --------
     >>> from functools import partial
