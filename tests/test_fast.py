@@ -215,6 +215,33 @@ def test_divergence_in_the_last_update_of_an_epoch_is_found_at_its_end():
     np.testing.assert_allclose(caught.value.history.params, expected.value.history.params, rtol=1e-10)
 
 
+def test_training_ends_when_all_replicas_have_stopped():
+    seen = []
+    arguments = {"rngs": [0, 1], "on_divergence": "stop", "callback": seen.append}
+    history = fast.train(DIVERGING_MODEL, BLOBS, Schedule([Stage(3, 1e5, 1)]), sgd(), **arguments)
+    assert history.diverged.all()
+    assert history.epoch.shape == (0,)
+    assert history.test_loss.shape == (2, 0)
+    assert not seen
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_going_back_is_going_back_in_everything(optimizer):
+    """The parameters, and an optimizer's accumulators, count of updates or state of its own."""
+    model = MLP(2, (4,), 3)
+    trainer = fast.Trainer(
+        model, BLOBS.X_train, BLOBS.y_train, OPTIMIZERS[optimizer], np.stack([model.init(i) for i in (0, 1)])
+    )
+    first, second = np.random.default_rng(0).integers(60, size=(2, 2, 5, 6))
+    trainer.run(first, 0.1)
+    saved = trainer.save()
+    losses = trainer.run(second, 0.1)
+    end = trainer.params.copy()
+    trainer.load(saved)
+    np.testing.assert_array_equal(trainer.run(second, 0.1), losses)
+    np.testing.assert_array_equal(trainer.params, end)
+
+
 def test_large_logits_do_not_overflow():
     model = LogisticRegression(2, 3)
     params = np.full(9, 500.0) * np.arange(9)
