@@ -77,18 +77,30 @@ class InPlace:
         return gradient
 
     def save(self) -> Any:
-        """Copy the state, without the parameters."""
+        """Copy the state, without the parameters.
+
+        Returns
+        -------
+        tuple
+            For `load`; what is in it may change.
+        """
         return self._n_updates, [slot.copy() for slot in self._slots]
 
     def load(self, saved: Any) -> None:
-        """Go back to what was saved."""
+        """Go back to a state.
+
+        Parameters
+        ----------
+        saved : tuple
+            From `save`, of this optimizer.
+        """
         self._n_updates, slots = saved
         for slot, values in zip(self._slots, slots, strict=True):
             slot[:] = values
 
 
 def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
-    """Return an optimizer that changes `params`, block by block, and allocates nothing.
+    """Return an optimizer that changes `params`, block by block, and makes no array of their size in doing so.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The training loop made quick: many replicas at once, in place, with nothing allocated per update.
+"""The training loop made quick: many replicas at once, in place, in buffers that all updates share.
 
 `train` computes what `training.train` computes, for several random generators at once: replica i equals
 ``training.train(..., rng=rngs[i])`` up to rounding, whatever is beside it, since each replica draws its own minibatches. The
@@ -12,7 +12,7 @@ Where the time goes, and what is done about it:
 - A minibatch is gathered, and everything else computed, in buffers made once per batch size. Batches of many rows go through in
   parts, so that the buffers stay small and in the cache.
 - Replicas are stacked on a leading axis while that pays: one call from Python then serves a whole stack of small models.
-- Optimizers update in place, by BLAS, over blocks that stay in the cache (`in_place`).
+- Optimizers update in place, SGD by BLAS, over blocks that stay in the cache (`in_place`).
 - Losses of minibatches are looked at after every 64 updates. Where one shows divergence, the run goes back to the start of
   those 64 and forward again to the very update, so that what is reported is what the reference reports.
 
@@ -106,8 +106,9 @@ def train(
     Sums are added up in another order than in the reference, so that results agree up to rounding: 1e-10 relative in float64
     over hundreds of updates, 1e-4 or so in float32.
 
-    Memory beyond data and parameters: a copy of the training inputs, the indices of an epoch, and buffers that depend on the
-    model and the batch size, but not on the number of updates.
+    Memory beyond the data: a copy of the training inputs; the parameters 7 to 11 times at the peak (start, gradient, optimizer
+    state, and a copy to go back to); the indices of an epoch; and buffers that depend on the model, the batch size and the
+    number of replicas, but not on the number of updates.
 
     References
     ----------
@@ -408,7 +409,13 @@ class Trainer:
         return loss / len(X), n_right / len(X)
 
     def penalty(self) -> np.ndarray:
-        """L2 term of every replica's loss, of shape (n_replicas,)."""
+        """L2 term of every replica's loss.
+
+        Returns
+        -------
+        ndarray of shape (n_replicas,)
+            ``l2 / 2 * |weights|^2``, without the biases.
+        """
         if not self._l2:
             return np.zeros(len(self.params))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -416,10 +423,22 @@ class Trainer:
             return np.asarray(self._l2 / 2 * squares)
 
     def save(self) -> list[Any]:
-        """Copy the state of training, for `load`."""
+        """Copy the state of training: parameters and optimizers'.
+
+        Returns
+        -------
+        list
+            For `load`; what is in it may change.
+        """
         return [stack.save() for _, stack in self._stacks]
 
     def load(self, saved: list[Any]) -> None:
-        """Go back to the state that `save` returned."""
+        """Go back to a state of training.
+
+        Parameters
+        ----------
+        saved : list
+            From `save`, of this trainer.
+        """
         for (_, stack), state in zip(self._stacks, saved, strict=True):
             stack.load(state)
