@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg.blas import get_blas_funcs
 
 from . import _checks as check
-from .optimizers import AdamRule, Optimizer, SgdRule
+from .optimizers import AdamUpdate, Optimizer, SgdUpdate
 
 BLOCK = 1 << 16
 """Parameters that are updated at a time, so that all arrays' blocks stay in the cache from the first pass to the last."""
@@ -148,11 +148,11 @@ def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
         raise ValueError("params must be C-contiguous, got a view that is not; updates would miss it")
     if not params.flags.writeable:
         raise ValueError("params must be writeable, got a read-only array; every update changes it")
-    rule = getattr(optimizer, "rule", None)
+    rule = optimizer.update
     axpy = get_blas_funcs("axpy", dtype=params.dtype)
-    if isinstance(rule, AdamRule):
+    if isinstance(rule, AdamUpdate):
         return InPlace(params, partial(_adam_step, rule), 2)
-    if not isinstance(rule, SgdRule):
+    if not isinstance(rule, SgdUpdate):
         raise TypeError(f"optimizer must be one that sgd() or adam() made, got {optimizer!r}")
     if rule.momentum == 0:
         return InPlace(params, lambda learning_rate, t, g, w: axpy(g, w, a=-learning_rate), 0)
@@ -171,9 +171,9 @@ def _nesterov_step(m: float, axpy: Any, learning_rate: float, t: int, g: np.ndar
 
 
 def _adam_step(
-    rule: AdamRule, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, u: np.ndarray, s: np.ndarray
+    rule: AdamUpdate, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, u: np.ndarray, s: np.ndarray
 ) -> None:
-    b1, b2, eps = rule
+    b1, b2 = rule.b1, rule.b2
     np.multiply(u, b1, out=u)
     np.add(u, g, out=u)
     np.multiply(g, g, out=g)
@@ -181,7 +181,7 @@ def _adam_step(
     np.add(s, g, out=s)
     np.sqrt(s, out=g)
     r = math.sqrt((1 - b2) / (1 - b2**t))
-    eps = g.dtype.type(eps / r)
+    eps = g.dtype.type(rule.eps / r)
     if eps:
         np.add(g, eps, out=g)
         np.divide(u, g, out=g)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg.blas import get_blas_funcs
 
 from ._in_place import OneByOne, in_place
-from .optimizers import Optimizer
+from .optimizers import AdamUpdate, Optimizer, SgdUpdate
 
 if TYPE_CHECKING:
     from .models import MLP
@@ -93,16 +93,17 @@ class Stack:
         self.flat = params.reshape(-1)
         self.layers = layers_of(model, params)
         self.layers_t = [swap(layer) for layer in self.layers]
+        self.weights = [layer[:, :-1].reshape(len(params), -1) for layer in self.layers]
         position = np.arange(params.size).reshape(params.shape)
-        self.biases = np.concatenate([layer[:, -1].ravel() for layer in layers_of(model, position)])
-        self.kept = np.empty(len(self.biases), params.dtype)
+        self.biases = np.concatenate([layer[:, -1] for layer in layers_of(model, position)], axis=1)
+        self.kept = np.empty(self.biases.shape, params.dtype)
         self.gradient = np.empty_like(params)
         self.part = np.empty_like(params)
         self.views = {id(array): layers_of(model, array) for array in (self.gradient, self.part)}
         self.model = model
         self.axpy = get_blas_funcs("axpy", dtype=params.dtype)
-        own = getattr(optimizer, "rule", None) is None
-        self.optimizer: Any = OneByOne(optimizer, params) if own else in_place(optimizer, params)
+        known = isinstance(optimizer.update, (SgdUpdate, AdamUpdate))
+        self.optimizer: Any = in_place(optimizer, params) if known else OneByOne(optimizer, params)
 
     def add_gradient(self, buffers: Buffers, i: int, weight: np.floating, *, fresh: bool) -> None:
         """Backpropagate the i-th minibatch in the buffers, each row with `weight`, into the gradient."""
@@ -155,13 +156,18 @@ class Stack:
             above = b.unit_deltas[n]
             np.matmul(b.hidden_t[n - 1] if n else inputs_t, above, gradient[n])
 
+    def penalty(self) -> np.ndarray:
+        """L2 term of every replica's loss; biases have none."""
+        squares: np.ndarray = sum(np.vecdot(weights, weights) for weights in self.weights)
+        return self.l2 / 2 * squares
+
     def update(self, learning_rate: float) -> None:
         """Add the gradient of the L2 term, and hand the sum to the optimizer."""
         if self.l2:
             gradient = self.gradient.reshape(-1)
             gradient.take(self.biases, out=self.kept, mode="clip")
             self.axpy(self.flat, gradient, a=self.l2)
-            gradient[self.biases] = self.kept  # biases have no L2 term
+            gradient[self.biases] = self.kept
         self.gradient = self.optimizer(self.gradient, learning_rate)
 
     def save(self) -> Any:

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["InPlace", "Trainer", "in_place", "train"]
 
 _STACK_BYTES = 1 << 22  # parameters, gradient and optimizer state of a stack of replicas, to stay within the cache
-_ROWS = 1024  # examples that go through a stack in one pass; the minibatches of so many are prepared at a time
+_ROWS = 1024  # examples of a replica in one pass; the minibatches of so many are prepared at a time
+_STACK_ROWS = 8192  # in one pass, over all replicas of a stack; beyond it a batch comes in parts ...
+_FEWEST_ROWS = 128  # ... but in none with fewer rows of a replica
 _SEGMENT = 64  # updates between two looks at the losses
 
 
@@ -142,7 +144,7 @@ def train(
         return History(*shared, *values, final, np.array([i in stopped for i in range(n_replicas)]))  # type: ignore[call-arg]
 
     def stop(losses: np.ndarray, update: int, at: np.ndarray) -> None:
-        for replica in np.flatnonzero(diverged(losses, limits)):
+        for replica in np.flatnonzero(diverged(losses)):
             stopped[int(replica)] = at[replica].copy()
             if on_divergence == "raise":
                 epoch, settings = len(columns) + 1, (stage.learning_rate, stage.batch_size)
@@ -150,7 +152,7 @@ def train(
                 error.add_note(f"replica {replica} of {n_replicas}, counted from 0")
                 raise error
 
-    def diverged(losses: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    def diverged(losses: np.ndarray) -> np.ndarray:
         checked = [on_divergence != "ignore" and replica not in stopped for replica in range(n_replicas)]
         bad: np.ndarray = np.array(checked) & ~(np.isfinite(losses) & (losses <= limits))
         return bad
@@ -163,17 +165,16 @@ def train(
             )
             for start in range(0, batches.shape[1], _SEGMENT):
                 segment = batches[:, start : start + _SEGMENT]
-                before, penalty = trainer.save(), trainer.penalty()
+                before = trainer.save()
                 losses = trainer.run(segment, stage.learning_rate)
                 if n_updates == 0:
-                    limits = DIVERGED * np.fmax(1.0, losses[:, 0] + penalty)
-                # The L2 term is looked at where a segment begins and ends; half of the limit leaves room for what lies between.
-                if diverged(losses.max(axis=1) + np.maximum(penalty, trainer.penalty()), limits / 2).any():
+                    limits = DIVERGED * np.fmax(1.0, losses[:, 0])
+                if diverged(losses.max(axis=1)).any():
                     trainer.load(before)
                     for i in range(segment.shape[1]):
-                        at, penalty = trainer.params.copy(), trainer.penalty()
+                        at = trainer.params.copy()
                         losses = trainer.run(segment[:, i : i + 1], stage.learning_rate)[:, 0]
-                        stop(losses + penalty, n_updates + i, at)
+                        stop(losses, n_updates + i, at)
                 n_updates += segment.shape[1]
             on_train = trainer.evaluate(data.X_train, data.y_train)
             on_test = trainer.evaluate(data.X_test, data.y_test)
@@ -192,7 +193,9 @@ def train(
 def _generators(rngs: Sequence[np.random.Generator | int | None]) -> list[np.random.Generator]:
     """Return one generator for each replica."""
     one_axis = isinstance(rngs, Sequence) or (isinstance(rngs, np.ndarray) and rngs.ndim == 1)
-    if isinstance(rngs, str) or not one_axis or not len(rngs):
+    if one_axis and not len(rngs):
+        raise ValueError("rngs must hold one seed or generator for each replica, got none")
+    if isinstance(rngs, str) or not one_axis:
         raise TypeError(f"rngs must be a sequence of seeds or generators, one for each replica, got {rngs!r}")
     generators = [check.generator(rng) for rng in rngs]
     if len({id(generator.bit_generator) for generator in generators}) < len(generators):
@@ -294,7 +297,7 @@ class Trainer:
         Returns
         -------
         ndarray of shape (n_replicas, n_updates)
-            Cross-entropy of each minibatch before its update, without the L2 term.
+            Loss of each minibatch before its update, L2 term included.
 
         Raises
         ------
@@ -327,7 +330,7 @@ class Trainer:
 
     def _run(self, stack: Stack, batches: np.ndarray, learning_rate: float, losses: np.ndarray) -> None:
         n_replicas, n_updates, batch_size = batches.shape
-        n_parts = -(-batch_size // _ROWS)
+        n_parts = -(-batch_size // max(_FEWEST_ROWS, min(_ROWS, _STACK_ROWS // n_replicas)))
         n_rows = -(-batch_size // n_parts)
         at_once = max(1, _ROWS // (n_replicas * n_rows))
         weight = self.params.dtype.type(1 / batch_size)
@@ -342,9 +345,10 @@ class Trainer:
                     buffers.gather(self._X, index, i)
                     stack.add_gradient(buffers, i, weight, fresh=start == 0)
                     if start + n_rows >= batch_size:
+                        losses[:, first + i] = stack.penalty() if self._l2 else 0.0
                         stack.update(learning_rate)
                 total += buffers.losses(len(block))
-            losses[:, first : first + at_once] = total.T / batch_size
+            losses[:, first : first + at_once] += total.T / batch_size
 
     def _buffers_for(self, n_updates: int, n_replicas: int, n_rows: int) -> Buffers:
         """Make buffers of this shape, or take those there are; the last stack and the last part of a batch may be smaller."""
@@ -383,8 +387,8 @@ class Trainer:
         first, *others = layers_of(self.model, self.params)
         wide = np.ascontiguousarray(first.transpose(1, 0, 2)).reshape(-1, n_replicas * width)
         n_rows = max(64, min(_ROWS, (_ROWS << 7) // (n_replicas * width)))
-        buffer, zeros = np.empty((2, n_rows, wide.shape[1]), self.params.dtype)
-        zeros[:] = 0
+        buffer = np.empty((n_rows, wide.shape[1]), self.params.dtype)
+        zeros = np.zeros_like(buffer)
         loss, n_right, tanh = np.zeros(n_replicas), np.zeros(n_replicas, int), self.model.activation == "tanh"
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for start in range(0, len(X), n_rows):
@@ -407,20 +411,6 @@ class Trainer:
                 picked = logits[:, labels, np.arange(n)]
                 loss += (np.log(np.exp(logits - top[:, None]).sum(axis=1)) + (top - picked)).sum(axis=1, dtype=float)
         return loss / len(X), n_right / len(X)
-
-    def penalty(self) -> np.ndarray:
-        """L2 term of every replica's loss.
-
-        Returns
-        -------
-        ndarray of shape (n_replicas,)
-            ``l2 / 2 * |weights|^2``, without the biases.
-        """
-        if not self._l2:
-            return np.zeros(len(self.params))
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = sum((weights**2).sum(axis=(1, 2), dtype=float) for weights, _ in self.model.unpack(self.params))
-            return np.asarray(self._l2 / 2 * squares)
 
     def save(self) -> list[Any]:
         """Copy the state of training: parameters and optimizers'.

@@ -23,27 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _checks as check
-
-
-class SgdRule(NamedTuple):
-    """The numbers that `sgd` was called with."""
-
-    momentum: float
-    nesterov: bool
-
-
-class AdamRule(NamedTuple):
-    """The numbers that `adam` was called with."""
-
-    b1: float
-    b2: float
-    eps: float
 
 
 @dataclass(frozen=True)
@@ -56,9 +40,6 @@ class Optimizer:
         ``init(params) -> state``.
     update : callable
         ``update(gradient, state, learning_rate) -> (step, state)``; the new parameters are ``params + step``.
-    rule : SgdRule, AdamRule or None, default None
-        What `update` computes, for those who compute it in another way (`fast` does it in place). None for an optimizer of
-        your own: then `update` itself is called.
 
     Raises
     ------
@@ -80,7 +61,6 @@ class Optimizer:
 
     init: Callable[[np.ndarray], Any]
     update: Callable[[np.ndarray, Any, float], tuple[np.ndarray, Any]]
-    rule: SgdRule | AdamRule | None = None
 
     def __post_init__(self) -> None:
         """Check that both can be called."""
@@ -106,28 +86,42 @@ def _sgd_init(params: np.ndarray) -> SgdState:
     return SgdState(np.zeros_like(params))
 
 
-def _sgd_update(
-    gradient: np.ndarray, state: SgdState, learning_rate: float, *, momentum: float, nesterov: bool
-) -> tuple[np.ndarray, SgdState]:
-    trace = momentum * state.trace + gradient
-    direction = gradient + momentum * trace if nesterov else trace
-    return -learning_rate * direction, SgdState(trace)
+@dataclass(frozen=True)
+class SgdUpdate:
+    """The update of `sgd`. It shows its numbers, for those who compute it in another way, as `fast` does."""
+
+    momentum: float
+    nesterov: bool
+
+    def __call__(self, gradient: np.ndarray, state: SgdState, learning_rate: float) -> tuple[np.ndarray, SgdState]:
+        """Return the step and the next state."""
+        trace = self.momentum * state.trace + gradient
+        direction = gradient + self.momentum * trace if self.nesterov else trace
+        return -learning_rate * direction, SgdState(trace)
 
 
 def _adam_init(params: np.ndarray) -> AdamState:
     return AdamState(0, np.zeros_like(params), np.zeros_like(params))
 
 
-def _adam_update(
-    gradient: np.ndarray, state: AdamState, learning_rate: float, *, b1: float, b2: float, eps: float
-) -> tuple[np.ndarray, AdamState]:
-    n_updates = state.n_updates + 1
-    mean = b1 * state.mean + (1 - b1) * gradient
-    mean_square = b2 * state.mean_square + (1 - b2) * gradient**2
-    scale = np.sqrt(mean_square / (1 - b2**n_updates)) + eps
-    # With eps = 0 a parameter whose gradients were all 0 (or so small that their squares are) has 0/0, and stays where it is.
-    direction = np.divide(mean / (1 - b1**n_updates), scale, out=np.zeros_like(mean), where=scale != 0)
-    return -learning_rate * direction, AdamState(n_updates, mean, mean_square)
+@dataclass(frozen=True)
+class AdamUpdate:
+    """The update of `adam`. It shows its numbers, for those who compute it in another way, as `fast` does."""
+
+    b1: float
+    b2: float
+    eps: float
+
+    def __call__(self, gradient: np.ndarray, state: AdamState, learning_rate: float) -> tuple[np.ndarray, AdamState]:
+        """Return the step and the next state."""
+        b1, b2, eps = self.b1, self.b2, self.eps
+        n_updates = state.n_updates + 1
+        mean = b1 * state.mean + (1 - b1) * gradient
+        mean_square = b2 * state.mean_square + (1 - b2) * gradient**2
+        scale = np.sqrt(mean_square / (1 - b2**n_updates)) + eps
+        # With eps = 0 a parameter whose gradients were all 0 (or so small that their squares are) has 0/0, and stays as it is.
+        direction = np.divide(mean / (1 - b1**n_updates), scale, out=np.zeros_like(mean), where=scale != 0)
+        return -learning_rate * direction, AdamState(n_updates, mean, mean_square)
 
 
 def sgd(momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
@@ -174,8 +168,7 @@ def sgd(momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     [-0.025]
     """
     momentum = float(check.number("momentum", momentum, at_least=0, below=1))
-    rule = SgdRule(momentum, check.flag("nesterov", nesterov))
-    return Optimizer(_sgd_init, partial(_sgd_update, **rule._asdict()), rule)
+    return Optimizer(_sgd_init, SgdUpdate(momentum, check.flag("nesterov", nesterov)))
 
 
 def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
@@ -221,5 +214,4 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     b1 = float(check.number("b1", b1, at_least=0, below=1))
     b2 = float(check.number("b2", b2, at_least=0, below=1))
     eps = float(check.number("eps", eps, at_least=0))
-    rule = AdamRule(b1, b2, eps)
-    return Optimizer(_adam_init, partial(_adam_update, **rule._asdict()), rule)
+    return Optimizer(_adam_init, AdamUpdate(b1, b2, eps))

@@ -1,5 +1,6 @@
 """The fast path: the reference is the oracle, over models, optimizers, samplers, schedules, precisions and numbers of replicas."""
 
+import dataclasses
 import tracemalloc
 import warnings
 from types import SimpleNamespace
@@ -301,6 +302,26 @@ def test_the_l2_term_of_a_replica_that_has_stopped_overflows_without_a_warning()
     np.testing.assert_allclose(history.params[0], expected.params, rtol=1e-4)
 
 
+def test_the_l2_term_is_looked_at_after_every_update():
+    """One update flings the weight away; those after it bring it back, long before the losses are looked at."""
+    X, y = np.where(np.arange(64) % 2, 1000.0, -1000.0)[:, None], np.arange(64) % 2
+    data, schedule = Dataset(X, y, X, y), Schedule([Stage(1, 1.0, 1)])
+    arguments = {"l2": 0.5, "params": np.zeros(4)}
+    with pytest.raises(DivergenceError) as expected:
+        train(LogisticRegression(1, 2), data, schedule, sgd(), rng=0, **arguments)
+    with pytest.raises(DivergenceError) as caught:
+        fast.train(LogisticRegression(1, 2), data, schedule, sgd(), rngs=[0], **arguments)
+    assert caught.value.update == expected.value.update == 1
+    assert caught.value.loss == pytest.approx(expected.value.loss)
+
+
+def test_a_changed_update_is_what_runs():
+    """An optimizer made from ours by replacing its update, here with clipped gradients, is one of the user's own."""
+    clipped = dataclasses.replace(sgd(0.9), update=lambda g, state, rate: sgd(0.9).update(np.clip(g, -0.01, 0.01), state, rate))
+    arguments = (LogisticRegression(2, 3), BLOBS, Schedule([Stage(1, 0.1, 10)]), clipped)
+    assert_same(fast.train(*arguments, rngs=[1]).replica(0), train(*arguments, rng=1), 1e-10)
+
+
 def test_ignored_divergence_runs_to_the_end_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -427,7 +448,7 @@ def test_training_keeps_what_it_says():
     ("change", "error", "message"),
     [
         ({"rngs": 3}, TypeError, "rngs must be a sequence of seeds or generators, one for each replica, got 3"),
-        ({"rngs": []}, TypeError, "rngs must be a sequence"),
+        ({"rngs": []}, ValueError, "rngs must hold one seed or generator for each replica, got none"),
         ({"rngs": ["a"]}, TypeError, "rng must be an integer"),
         ({"rngs": np.array(3)}, TypeError, "rngs must be a sequence of seeds or generators, one for each replica, got array"),
         ({"rngs": [np.random.default_rng(0)] * 2}, ValueError, "rngs must be different generators"),
