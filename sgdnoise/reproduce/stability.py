@@ -108,7 +108,7 @@ def _verdicts(result: dict[str, Any]) -> list[Verdict]:
             Verdict(
                 claim=f"{when} the largest learning rate that trains is 2(1 + m)/h_max",
                 source="linear stability of heavy ball",
-                statistic=f"largest factor between them over momenta, after {epochs[at]} epochs",
+                statistic=f"largest factor between them over momenta, at epoch {epochs[at]}",
                 value=largest(on_rate[:, at])(every),
                 threshold=_FACTOR,
                 interval=bootstrap_interval(largest(on_rate[:, at]), n_seeds),
