@@ -83,7 +83,7 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
     results = compute([*(task for _, _, task in at_rest), *(task for _, _, task in training)])
     rest = [_temperature(rule, k, task, r) for (rule, k, task), r in zip(at_rest, results, strict=False)]
     network = [
-        {"rule": rule, "factor": k, "learning_rate": task.learning_rate, "train_loss": result["train_loss"][:, -1].tolist()}
+        {"rule": rule, "factor": k, "learning_rate": task.learning_rate, "train_loss": result["train_loss"].tolist()}
         for (rule, k, task), result in zip(training, results[len(at_rest) :], strict=True)
     ]
     result = {
