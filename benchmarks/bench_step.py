@@ -6,6 +6,7 @@ from sides import (
     CHECKED_UPDATES,
     check,
     fast_path,
+    gather,
     jax_scan,
     jax_step,
     matrix_products,
@@ -33,13 +34,13 @@ SIDES = {
     "jax scan": jax_scan,
     "scikit-learn": sklearn,
 }
-PRODUCTS = "matrix products alone"
+LIMITS = {"matrix products alone": matrix_products, "gather alone": gather}
 
 
 class Step:
     """A few updates by one side, in the shape that asv reads."""
 
-    params = (tuple(SETTINGS), (*SIDES, PRODUCTS))
+    params = (tuple(SETTINGS), (*SIDES, *LIMITS))
     param_names = ("setting", "side")
 
     def setup(self, setting: str, side: str) -> None:
@@ -47,7 +48,7 @@ class Step:
         if not installed(side):
             raise NotImplementedError  # asv skips it
         here = problem(*SETTINGS[setting], n_updates=40)
-        self.run = matrix_products(here) if side == PRODUCTS else SIDES[side](here).run
+        self.run = LIMITS[side](here) if side in LIMITS else SIDES[side](here).run
 
     def time_updates(self, setting: str, side: str) -> None:
         """Make the updates."""
@@ -62,7 +63,7 @@ def run(smallest: bool = False) -> list[dict[str, Any]]:
         n_updates = CHECKED_UPDATES if smallest else max(20, min(200, 12_800 // batch_size))
         here = problem(hidden, batch_size, n_updates=n_updates)
         check(here, sides)
-        functions = {name: make(here).run for name, make in sides.items()} | {PRODUCTS: matrix_products(here)}
+        functions = {name: make(here).run for name, make in sides.items()} | {name: make(here) for name, make in LIMITS.items()}
         times = medians(functions, repeats=1 if smallest else 25)
         rows.append(
             row(
@@ -70,7 +71,7 @@ def run(smallest: bool = False) -> list[dict[str, Any]]:
                 {"network": network(here), "batch size": batch_size},
                 {name: seconds / n_updates for name, seconds in times.items()},
                 over="fast",
-                sides=(*SIDES, PRODUCTS),
+                sides=(*SIDES, *LIMITS),
             )
         )
     return rows

@@ -110,6 +110,17 @@ def matrix_products(p: Problem) -> Callable[[], object]:
     return run
 
 
+def gather(p: Problem) -> Callable[[], object]:
+    """The fetching of the minibatches' rows from all over the data alone, into one buffer."""
+    out = np.empty((len(p.batches), p.batches.shape[2], p.X.shape[1]), np.float32)
+
+    def run() -> None:
+        for i in range(p.batches.shape[1]):
+            p.X.take(p.batches[:, i], axis=0, out=out, mode="clip")
+
+    return run
+
+
 def torch_eager(p: Problem) -> Side:
     """PyTorch, eager, in its quickest form: plain functions instead of modules, and the fused optimizer."""
     import torch

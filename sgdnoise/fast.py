@@ -65,7 +65,7 @@ def train(
     Parameters
     ----------
     model : MLP
-        Or `LogisticRegression`. For other models use `training.train`.
+        Or `LogisticRegression`. A subclass is trained as the `MLP` that it is. For other models use `training.train`.
     data : Dataset
         Training and test examples. Parameters take the dtype of ``data.X_train``.
     schedule : Schedule
@@ -106,7 +106,10 @@ def train(
     Convention: as in `training.train`: gradients are of the MEAN loss; an epoch's last, smaller batch is dropped.
 
     Sums are added up in another order than in the reference, so that results agree up to rounding: 1e-10 relative in float64
-    over hundreds of updates, 1e-4 or so in float32.
+    over hundreds of updates, 1e-4 or so in float32. A rule that turns rounding into steps (the sign of a gradient, Adam with
+    eps = 0 or b2 = 0) can lead anywhere.
+
+    A replica that has stopped is carried along and left out of the history, so that its generator goes on.
 
     Memory beyond the data: a copy of the training inputs; the parameters 7 to 11 times at the peak (start, gradient, optimizer
     state, and a copy to go back to); the indices of an epoch; and buffers that depend on the model, the batch size and the
