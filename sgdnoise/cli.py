@@ -163,7 +163,9 @@ def _dask(args: argparse.Namespace) -> Iterator[Any]:
         distributed = import_module("distributed")
     except ImportError:
         args.parser.error('--dask needs the package distributed: pip install "sgdnoise[cluster]"')
-    with distributed.Client(args.dask) as client:
+    with _bad_arguments(args.parser):  # an address without a port, or of a scheme that dask does not know
+        client = distributed.Client(args.dask)
+    with client:
         yield client.get_executor(pure=False)
 
 

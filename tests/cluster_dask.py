@@ -85,3 +85,11 @@ def test_no_cluster_there_is_one_clear_line(tmp_path):
     assert run.returncode == 1
     assert run.stderr.startswith("sgdnoise reproduce: error: ")
     assert len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "smoke://127.0.0.1:8786"])
+def test_an_address_that_is_none_is_a_bad_argument(tmp_path, address):
+    run = subprocess.run([*COMMAND, "--dask", address, "--out", tmp_path], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith("sgdnoise reproduce: error: ")
+    assert "Traceback" not in run.stderr
