@@ -377,6 +377,14 @@ def test_a_folder_that_cannot_be_written_ends_in_one_clear_line(tmp_path):
     assert Path(tmp_path / "file").read_text() == ""
 
 
+def test_trying_to_write_touches_no_file_that_is_there(tmp_path, tiny):
+    (tmp_path / "writable").write_text("mine")
+    run_figures(["tiny"], out=tmp_path, executor=InOrder(), echo=str, progress=io.StringIO())
+    assert (tmp_path / "writable").read_text() == "mine"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"writable", "runs", "tiny.png", "tiny.csv", "tiny.json", "report.md"}
+
+
 @pytest.mark.parametrize("n_bytes", [100, 2000])
 def test_a_disk_that_fills_up_ends_in_one_clear_line_and_leaves_no_half_file(tmp_path, n_bytes):
     """A limit on the size of files: result files are longer than 100 bytes, the picture is longer than 2000."""

@@ -25,6 +25,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TextIO
 
 from .. import __version__
@@ -239,10 +240,9 @@ def _recording(compute: Compute, asked: list[Task]) -> Compute:
 
 
 def _try_writing(folder: Path) -> None:
-    probe = folder / "writable"
-    with atomic_write(probe):
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):  # of no name that a file of the reader's could have
         pass
-    probe.unlink()
 
 
 def _versions() -> dict[str, str]:
