@@ -1,4 +1,4 @@
-"""Figure 4 of Smith et al. (2018): equal noise, equal test accuracy, with vanilla SGD (a) and Adam (b).
+"""Figure 4 of Smith et al. (2018): test accuracy of the same schedules with vanilla SGD (a) and Adam (b).
 
 Vanilla SGD gets the learning rate 1 = .1/(1 - .9), at which it has the noise scale, and makes the progress, of figure 2 with
 its momentum. Adam has the paper's settings, learning rate 1e-3, b1 .9, b2 .999; it has no noise scale in this theory, and the
@@ -17,7 +17,7 @@ from .tasks import MOMENTUM, Compute, Scale
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "Figure 4: equal noise, equal test accuracy, with vanilla SGD and with Adam"
+TITLE = "Figure 4: a growing batch for a falling learning rate, with vanilla SGD and with Adam"
 
 ADAM = (0.9, 0.999, 1e-8)
 
