@@ -104,6 +104,8 @@ def bootstrap_interval(statistic: Callable[[np.ndarray], float], n_seeds: int) -
     Notes
     -----
     2000 resamples. With n repetitions the interval is narrow by about sqrt((n - 1)/n): take it as a scale of the error.
+    Resampling adds a noise of its own, which an absolute value or a largest deviation only lets grow: where the true one is 0
+    or near it, the interval of such a statistic is shifted up, and can lie wholly above the value.
 
     References
     ----------
