@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .style import SCHEDULES, figure_style, standard_error
-from .tasks import METRICS, MOMENTUM, N_TRAIN, Compute, Scale, TrainingTask, paper_schedules
+from .tasks import METRICS, MOMENTUM, N_TRAIN, Compute, Scale, TrainingTask, paper_schedules, updates_by_epoch
 from .verdicts import Verdict, bootstrap_interval
 
 if TYPE_CHECKING:
@@ -34,11 +34,10 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
     )
     curves: dict[str, dict[str, Any]] = {}
     for name, schedule in schedules.items():
-        stages = [schedule.stage_at(epoch) for epoch in range(schedule.n_epochs)]
         runs = [next(results) for _ in seeds]
         curves[name] = {
             "stages": [[stage.n_epochs, stage.learning_rate, stage.batch_size] for stage in schedule],
-            "n_updates": np.cumsum([N_TRAIN // stage.batch_size for stage in stages]).tolist(),
+            "n_updates": updates_by_epoch(schedule),
             **{metric: [run[metric].tolist() for run in runs] for metric in METRICS},
         }
     after = schedules["decaying"].stages[0].n_epochs
