@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from sgdnoise.reproduce import FIGURES, Verdict, report, table
-from sgdnoise.reproduce.report import read_records, verdicts
+from sgdnoise.reproduce.report import overview, read_records, verdicts
 
 ROOT = Path(__file__).parent.parent
 RUN = {
@@ -64,6 +64,9 @@ Not here: fig3.
 
 Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 2 of 3. NOT FLAGGED: the control of 'the law is exact'.
 
+Intervals are 95% bootstrap intervals over independent repetitions. For the largest of many deviations, which
+noise can only enlarge, resampling adds noise of its own, and the interval lies too high: it can leave out the value itself.
+
 | figure | verdict | value [95% interval] | holds if | negative control | claim |
 |---|---|---|---|---|---|
 | fig1 | HOLDS | 0.0457 \[0.03, 0.06\] | at most 0.1 | 0.7, flagged | curves agree |
@@ -88,6 +91,14 @@ Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 2 of 3. NOT
 - FAILS: it is \*so\* (P1, sec. 4): x = 0.2, at most 0.1; control (y): 0.3, flagged
 """
     )
+
+
+def test_the_overview_counts_claims_and_links_to_the_page():
+    records = [RECORDS[0] | {"title": "Figure 1: eps, B (and 1/(1 - m))"}, RECORDS[1]]
+    assert overview(records, "a/page.md").splitlines()[2:] == [
+        "| [`fig1`](a/page.md#figure-1-eps-b-and-11---m) | Figure 1: eps, B (and 1/(1 - m)) | 1 hold |",
+        "| [`fig2`](a/page.md#title-of-fig2) | Title of fig2 | 1 hold within a range, 1 **fail** |",
+    ]
 
 
 def test_the_page_says_how_it_was_made():

@@ -219,6 +219,25 @@ def test_a_failing_task_costs_its_figure_and_no_other(tmp_path, tiny, monkeypatc
     assert any(line.startswith("  not made: 2 of 22 runs failed") for line in lines)
 
 
+@pytest.mark.parametrize("part", ["run", "rows", "plot"])
+def test_an_error_in_a_figures_own_code_costs_that_figure_and_no_other(tmp_path, tiny, monkeypatch, part):
+    def fail(*arguments):
+        if part == "run":
+            tiny.run(*arguments)  # after the tasks
+        raise KeyError("no such thing")
+
+    parts = {"TITLE": "Bad", "run": tiny.run, "rows": tiny.rows, "plot": tiny.plot, part: fail}
+    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.bad", SimpleNamespace(**parts))
+    monkeypatch.setattr(runner, "FIGURES", ("bad", "tiny"))
+    progress = io.StringIO()
+    with pytest.raises(TaskError, match=r"^bad is not made: KeyError: 'no such thing'$"):
+        run_figures(["bad", "tiny"], out=tmp_path, executor=InOrder(), echo=lambda line: None, progress=progress)
+    assert "in fail" in progress.getvalue()  # where it happened
+    assert (tmp_path / "tiny.json").exists()
+    assert not (tmp_path / "bad.json").exists()
+    assert "Not here: bad." in (tmp_path / "report.md").read_text()
+
+
 def test_an_error_in_a_process_keeps_what_is_done(tmp_path):
     bad = TrainingTask(Schedule([Stage(1, 50.0, 5000)]), 0)
     with processes(2) as executor, pytest.raises(TaskError, match=r"1 of 2 runs failed, Train.*seed=0.* DivergenceError: "):

@@ -15,6 +15,9 @@ from .verdicts import Verdict
 
 Record = Mapping[str, Any]
 
+_INTERVALS = """Intervals are 95% bootstrap intervals over independent repetitions. For the largest of many deviations, which
+noise can only enlarge, resampling adds noise of its own, and the interval lies too high: it can leave out the value itself."""
+
 _KINDS = ("HOLDS", "HOLDS WITHIN", "FAILS")
 _COLUMNS = {"figure": 12, "verdict": 13, "value [95% interval]": 26, "holds if": 15, "negative control": 22}
 
@@ -94,7 +97,7 @@ def report(records: Sequence[Record], figures: Sequence[str], folder: str | os.P
     str
         Markdown.
     """
-    parts = ["# The papers' claims, measured", _made(records, figures), _summary(records), _markdown_table(records)]
+    parts = ["# The papers' claims, measured", _made(records, figures), _summary(records), _INTERVALS, _markdown_table(records)]
     for record in records:
         picture = (Path(folder) / f"{stem(record['figure'], record['scale'])}.png").as_posix()
         claims = verdicts(record)

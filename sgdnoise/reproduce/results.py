@@ -1,7 +1,7 @@
 """Result files: one for each task, written atomically, trusted only when whole and the task's own.
 
-The file's name is a hash of the task, of this package's source and of NumPy's version. The task stands in the file, too, and a
-hash of the arrays: a file that is damaged or belongs to another task is named and computed again.
+The file's name is a hash of the task, of this package's source and data, and of the versions of NumPy and SciPy. The task
+stands in the file, too, and a hash of the arrays: a file that is damaged or another task's is named and computed again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -38,9 +39,10 @@ def run_task(task: Task) -> Outcome:
 
 @lru_cache(maxsize=1)
 def source_digest() -> str:
-    """Hash of the package's source and NumPy's version: results of other code are not taken for this one's."""
-    digest = hashlib.sha256(np.__version__.encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+    """Hash of the package's source and data and of the versions below it: results of others are not taken for this one's."""
+    digest = hashlib.sha256(f"numpy {np.__version__} scipy {version('scipy')}".encode())
+    package = Path(__file__).parents[1]
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.npz")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 

@@ -18,8 +18,9 @@ import os
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
@@ -114,8 +115,8 @@ def run_figures(
     OSError
         If a file cannot be written.
     TaskError
-        If tasks failed: after all others are done and all figures that need none of these are written. A claim that fails is a
-        result and no error.
+        If tasks failed, or the code of a figure did: after all others are done and all figures that can be are written. A claim
+        that fails is a result and no error.
     ChildProcessError
         If a worker process was killed from outside.
 
@@ -151,30 +152,35 @@ def run_figures(
             asked: list[Task] = []
             try:
                 result = module.run(at, _recording(sweep.compute, asked))
-            except TaskError as failure:
-                failed.append(f"{name} is not made: {failure}")
-                echo(f"  not made: {failure}")
-                continue
-            before, clock = clock, time.perf_counter()
-            done[name] = {
-                "figure": name,
-                "title": module.TITLE,
-                "scale": scale,
-                "engine": engine,
-                "versions": _versions(),
-                "run": {
-                    "task_time_s": round(sweep.seconds(set(asked)), 1),
-                    "wall_time_s": round(clock - before, 1) if sweep.all_of_this_run(asked) else None,
-                    "workers": workers,
-                    "machine": _machine(),
-                },
-                **result,
-                "verdicts": [verdict.record() for verdict in result["verdicts"]],
-            }
-            for verdict in result["verdicts"]:
-                echo(f"  {verdict}")
-            for path in _write(module, done[name], out / stem(name, scale)):
-                echo(f"  wrote {path}")
+                before, clock = clock, time.perf_counter()
+                record = {
+                    "figure": name,
+                    "title": module.TITLE,
+                    "scale": scale,
+                    "engine": engine,
+                    "versions": _versions(),
+                    "run": {
+                        "task_time_s": round(sweep.seconds(set(asked)), 1),
+                        "wall_time_s": round(clock - before, 1) if sweep.all_of_this_run(asked) else None,
+                        "workers": workers,
+                        "machine": _machine(),
+                    },
+                    **result,
+                    "verdicts": [verdict.record() for verdict in result["verdicts"]],
+                }
+                for verdict in result["verdicts"]:
+                    echo(f"  {verdict}")
+                for path in _write(module, record, out / stem(name, scale)):
+                    echo(f"  wrote {path}")
+                done[name] = record
+            except (OSError, BrokenExecutor):
+                raise
+            except Exception as failure:  # a figure that cannot be made leaves the others alone
+                if not isinstance(failure, TaskError):
+                    traceback.print_exception(failure, file=progress)
+                reason = failure if isinstance(failure, TaskError) else f"{type(failure).__name__}: {failure}"
+                failed.append(f"{name} is not made: {reason}")
+                echo(f"  not made: {reason}")
 
     if records := read_records(out, FIGURES, scale):
         with atomic_write(page) as file:
@@ -224,7 +230,7 @@ def _first_tasks(module: Any, scale: Scale) -> list[Task]:
         asked.extend(tasks)
         raise _EnoughError
 
-    with suppress(_EnoughError):
+    with suppress(Exception):  # an error of the figure's own comes again, and is reported, when it is made
         module.run(scale, compute)
     return asked
 
