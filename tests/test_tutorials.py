@@ -172,6 +172,12 @@ MUTANTS = {
         "batch_size_for",
         "lambda g, eps, N, *, momentum=0, replace=False: eps * N / (g * (1 - momentum))",
     ),
+    "g without the -1, beside one's own": (
+        "09",
+        "noise",
+        "noise_scale",
+        "lambda eps, B, N, *, momentum=0, replace=False: eps * N / B / (1 - momentum)",
+    ),
 }
 
 
