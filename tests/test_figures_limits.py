@@ -122,11 +122,11 @@ def test_verdicts_of_optimum():
     result = optimum_of(scatter=2e-4)
     assert failing(result) == set()
     check_sound(result)
-    assert failing(optimum_of(scatter=2e-4, exponents=(0.5, 1.0, 1.0))) == {1}
-    assert failing(optimum_of(scatter=2e-4, exponents=(1.0, 0.5, 1.0))) == {2}
-    assert failing(optimum_of(scatter=2e-4, exponents=(1.0, 1.0, 1.5))) == {3}
+    assert failing(optimum_of(scatter=2e-4, exponents=(0.5, 1.0, 1.0))) == {2}
+    assert failing(optimum_of(scatter=2e-4, exponents=(1.0, 0.5, 1.0))) == {3}
+    assert failing(optimum_of(scatter=2e-4, exponents=(1.0, 1.0, 1.5))) == {4}
     # Without a loss at large batches there is no optimum: the largest batch is as good as any.
-    assert 0 in failing(optimum_of(scatter=2e-4, slope=0.0))
+    assert failing(optimum_of(scatter=2e-4, slope=0.0)) >= {0, 1}
     assert 0 in failing(optimum_of(scatter=2e-2))
 
 

@@ -82,7 +82,10 @@ def test_the_statistic_of_figure_2_and_what_it_rejects():
         }
         # The first epoch after the step, index 12, counts; the one before it does not, however far apart the curves are.
         spike = (np.arange(40) == 12) + 7.0 * (np.arange(40) == 11) * (spoilt == "before")
-        return [{metric: 0.2 + lost.get(task.schedule, 0.0) * spike + 0.01 * task.seed for metric in METRICS} for task in tasks]
+        level = 0.2 + 0.05 * (39 - np.arange(40))  # falls, so that the number of epochs is not that of updates
+        return [
+            {metric: level + lost.get(task.schedule, 0.0) * spike + 0.01 * task.seed for metric in METRICS} for task in tasks
+        ]
 
     hybrid, increasing = fig2.run(SCALES["default"], compute)["verdicts"]
     assert hybrid.value == pytest.approx(0.09)

@@ -58,14 +58,16 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
 
 
 def _verdict(curves: dict[str, dict[str, Any]], name: str, after: int) -> Verdict:
-    losses = {schedule: np.array(curve["train_loss"])[:, after:] for schedule, curve in curves.items()}
+    losses = {schedule: np.array(curve["train_loss"]) for schedule, curve in curves.items()}
 
-    def distance(schedule: str, draw: np.ndarray) -> float:
-        means = [losses[s][draw].mean(axis=0) for s in (schedule, "decaying")]
-        return float(np.abs(means[0] - means[1]).max())
+    def distance(schedule: str, draw: np.ndarray, at_equal_updates: bool = False) -> float:
+        loss, decaying = (losses[s][draw].mean(axis=0) for s in (schedule, "decaying"))
+        if at_equal_updates:
+            decaying = np.interp(curves[schedule]["n_updates"], curves["decaying"]["n_updates"], decaying)
+        return float(np.abs(loss - decaying)[after:].max())
 
-    def relative(draw: np.ndarray, schedule: str = name) -> float:
-        return distance(schedule, draw) / distance("control", draw)
+    def relative(draw: np.ndarray, at_equal_updates: bool = False) -> float:
+        return distance(name, draw, at_equal_updates) / distance("control", draw)
 
     every = np.arange(len(losses[name]))
 
@@ -77,8 +79,8 @@ def _verdict(curves: dict[str, dict[str, Any]], name: str, after: int) -> Verdic
         value=relative(every),
         threshold=0.1,
         interval=bootstrap_interval(relative, len(every)),
-        control="the schedule that never changes",
-        control_value=relative(every, "control"),
+        control="compared at equal numbers of updates",
+        control_value=relative(every, at_equal_updates=True),
     )
 
 

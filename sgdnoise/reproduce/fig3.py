@@ -13,7 +13,7 @@ from .tasks import MOMENTUM, Compute, Scale
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "Figure 3: equal noise, equal test accuracy, with momentum and Nesterov momentum"
+TITLE = "Figure 3: test accuracy of schedules of equal noise, with momentum and Nesterov momentum"
 
 _PANELS = (
     Panel("momentum", "fig. 3a", momentum=MOMENTUM),

@@ -214,7 +214,8 @@ def delay_verdicts(points: list[dict[str, Any]]) -> list[Verdict]:
 
 
 def _log_mean(delays: np.ndarray) -> np.ndarray:
-    mean: np.ndarray = np.maximum(delays.mean(axis=1), 1e-6)  # a delay that is lost in the noise is no delay, and fails
+    """Logarithm of the mean delay; one that is lost in the noise is no delay, one that never ends is long, and both fail."""
+    mean: np.ndarray = np.clip(delays.mean(axis=1), 1e-6, 1e6)
     return np.asarray(np.log(mean))
 
 
