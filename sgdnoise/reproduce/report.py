@@ -128,8 +128,9 @@ def overview(records: Sequence[Record], page: str | os.PathLike[str]) -> str:
     lines = ["| figure | what it is about | claims |", "|---|---|---|"]
     for record in records:
         counts = Counter(_kind(verdict) for verdict in verdicts(record))
-        words = {"HOLDS": "hold", "HOLDS WITHIN": "hold within a range", "FAILS": "**fail**"}
-        claims = ", ".join(f"{counts[kind]} {words[kind]}" for kind in _KINDS if counts[kind])
+        ends = {kind: "s" if n == 1 else "" for kind, n in counts.items()}
+        words = {"HOLDS": "hold{}", "HOLDS WITHIN": "hold{} within a range", "FAILS": "**fail{}**"}
+        claims = ", ".join(f"{counts[kind]} {words[kind].format(ends[kind])}" for kind in _KINDS if counts[kind])
         link = f"{Path(page).as_posix()}#{_anchor(record['title'])}"
         lines.append(f"| [`{record['figure']}`]({link}) | {_escaped(record['title'])} | {claims} |")
     return "\n".join(lines)
