@@ -100,7 +100,7 @@ def _add_reproduce(commands: Any) -> None:
         _reproduce,
         "reproduce",
         "reproduce figures of the papers on bundled data, each claim with a verdict",
-        """  sgdnoise reproduce                 the main result, figures 1 and 2: 40 epochs, 4 seeds, less than a minute on two cores
+        """  sgdnoise reproduce                 figures 1 and 2: 40 epochs, 4 seeds, less than a minute on two cores
   sgdnoise reproduce all             every figure, and a report of all claims
   sgdnoise reproduce fig2 --quick    a smoke run of seconds
   sgdnoise reproduce fig2 --full     the paper's 200 epochs, 5 seeds, some minutes
