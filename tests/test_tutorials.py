@@ -181,11 +181,22 @@ MUTANTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def with_wrong_formulas():
+    """Run the tutorials of all mutants, two at a time."""
+
+    def run(number, module, function, wrong):
+        (script,) = TUTORIALS.glob(f"{number}_*.py")
+        return python("-c", f"import runpy, sgdnoise.{module} as m; m.{function} = {wrong}; runpy.run_path({str(script)!r})")
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = {name: pool.submit(run, *mutant) for name, mutant in MUTANTS.items()}
+    return {name: run.result() for name, run in runs.items()}
+
+
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_wrong_formula_in_the_package_makes_a_tutorial_fail(mutant):
-    number, module, function, wrong = MUTANTS[mutant]
-    (script,) = TUTORIALS.glob(f"{number}_*.py")
-    run = python("-c", f"import runpy, sgdnoise.{module} as m; m.{function} = {wrong}; runpy.run_path({str(script)!r})")
+def test_a_wrong_formula_in_the_package_makes_a_tutorial_fail(with_wrong_formulas, mutant):
+    run = with_wrong_formulas[mutant]
     assert run.returncode != 0
     assert run.stderr.rstrip().splitlines()[-1].startswith("AssertionError")
 
