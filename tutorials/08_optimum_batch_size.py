@@ -141,7 +141,7 @@ right.legend(fontsize=8, loc="upper center")
 #
 # Learning rate and momentum are constant, every batch is drawn afresh, and all batch sizes of a curve make the same number
 # of updates, as Smith and Le did it. From curve to curve we keep the *time*, updates times $\varepsilon/(1 - m)$, and ask
-# for the same five values of $g$ by other means: half the learning rate, or less momentum.
+# for the same values of $g$ by other means: half the learning rate, or less momentum.
 
 # %%
 full = load_fashion(2000)
@@ -149,7 +149,7 @@ full = load_fashion(2000)
 
 def pooled(X):
     """14x14 images to 7x7, by means over 2x2 pixels."""
-    return np.ascontiguousarray(X.reshape(-1, 7, 2, 7, 2).mean(axis=(2, 4)).reshape(-1, 49))
+    return X.astype(float).reshape(-1, 7, 2, 7, 2).mean(axis=(2, 4)).reshape(-1, 49)
 
 
 X_test, y_test = pooled(full.X_test[:4000]), full.y_test[:4000]
@@ -176,8 +176,8 @@ def mean_and_error(values):
 N, sizes = 500, (16, 32, 64, 125, 250)
 scales = [noise_scale(0.2, B, N, momentum=0.9) for B in sizes]
 curves = {}
-for eps, m in ((0.2, 0.9), (0.1, 0.9), (0.4, 0.8)):
-    batches = [round(batch_size_for(g, eps, N, momentum=m)) for g in scales]
+for eps, m, n_sizes in ((0.2, 0.9, 5), (0.1, 0.9, 4), (0.4, 0.8, 4)):  # the largest batch takes longest, and is tried once
+    batches = [round(batch_size_for(g, eps, N, momentum=m)) for g in scales[:n_sizes]]
     curves[eps, m] = batches, [accuracies(N, eps, m, B) for B in batches]
     print(f"eps = {eps}, m = {m}:", *(f"{a.mean():.3f} at {B}" for B, a in zip(*curves[eps, m], strict=True)), sep="  ")
 
@@ -187,7 +187,7 @@ print(f"accuracy at B = 64 over that at B = 250, half of the data: {gain:+.3f} +
 assert gain > 3 * error
 assert first[2].mean() > first[1].mean() > first[0].mean()
 for _, others in curves.values():
-    for one, other in zip(first, others, strict=True):
+    for one, other in zip(first, others, strict=False):
         assert abs(one.mean() - other.mean()) < 4 * np.hypot(mean_and_error(one)[1], mean_and_error(other)[1]) + 1e-9
 
 # %% [markdown]
