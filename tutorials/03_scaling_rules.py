@@ -174,7 +174,8 @@ assert saved == 240
 assert np.isclose(kept[-1], (N - 16_000) / (N - 128))
 
 # %% [markdown]
-# Going on to 16000 would save 240 of 29040 updates, and cost a third of the noise in the last stage. At $N/10$ the rule
+# Going on to 16000 would save 240 of 29040 updates, and cost another quarter of the noise in the last stage: 68% of the
+# decaying schedule's $g$ would be left, and not 90%. At $N/10$ the rule
 # that keeps $\varepsilon/B$ has lost a tenth of $g$, and there is hardly anything left to win. The updates are in the first
 # stage. To save those, start with a larger batch and a larger learning rate, as far as stability allows:
 

@@ -157,8 +157,8 @@ print("variance over the posterior's:", *(f"{r:.2f} at {eps:.0e}" for r, eps in 
 # ## Step sizes that fall
 #
 # A large step is too hot. A small one has the right temperature and takes forever to get anywhere: it forgets its start at
-# the rate $\epsilon h/2$. Steps that fall do both: first SGD, which finds the place, then a sampler. To get anywhere they
-# must sum to infinity, and for the heat to vanish their squares, by which minibatch noise enters, must not:
+# the rate $\epsilon h/2$. Steps that fall do both: first SGD, which finds the place, then a sampler. Their sum must be
+# infinite, or a chain could not travel any distance; that of their squares, by which minibatch noise enters, must not be:
 # $\epsilon_t = a (b + t)^{-\gamma}$ with $\gamma$ in $(\frac{1}{2}, 1]$. Since $\epsilon$ is time, averages over samples
 # weigh each by its $\epsilon$. Three runs from a start thirty posterior widths away:
 
