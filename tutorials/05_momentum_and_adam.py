@@ -16,7 +16,7 @@
 # ## What you will learn
 #
 # - Three forms of momentum, and Nesterov's: which $g$ each has, and which differ when the learning rate changes.
-# - What raising $m$ costs, why no direction of the loss is spared, and why it was too much in the paper's fastest run.
+# - What raising $m$ costs, why no direction of the loss is spared, and what may have made it too much for the paper.
 # - Why Adam has no $g$ in this theory, and when its learning rate should grow like $\sqrt B$ and when like $B$.
 #
 # ## Which form is yours?
@@ -206,10 +206,10 @@ assert min(final[2], final[4]) > final[0] + 0.1
 assert max(final[1], final[3]) < final[0] + 0.05
 
 # %% [markdown]
-# It is not the momentum that costs: the fourth run has it too. What costs is $B/(N (1 - m))$: the third run loses 3 epochs
-# of a first stage of 5, where the paper's lost 3.2 of 60. Nor is a batch of 600 free if the learning rate pays for it: the
-# fifth run has no such lag, but its steps are five times larger still. Somebody has to pay for a large batch, and both have
-# limits. [Tutorial 6](06_how_large_a_batch.md) is about them.
+# The fourth run has the momentum, too, and loses little. The third lags 3 epochs of a first stage of 5 (the paper's 3.2 of
+# 60, and 5.1 of 40 later). The fifth lags a fifth of that and ends no better, for another reason: it begins beyond the limit
+# of stability ([tutorial 6](06_how_large_a_batch.md), exercise 2), the third at a quarter of it. This fits the lag as the
+# cause in the third run; it does not prove it.
 #
 # ## Adam
 #
@@ -296,7 +296,7 @@ right.legend(loc="upper right", fontsize=9)
 # | equal $\varepsilon T$: equal $g$ | exact bookkeeping; Nesterov's $\mathrm{Var}(w)$ differs at the order of $\varepsilon h$ |
 # | velocity is trace | exact at constant $\varepsilon$, **wrong** for $1/(1 - m)$ updates after it changes |
 # | $A(s)$ with $m^s$; $m/(1 - m)$ steps lost | exact for a constant gradient; the exponential approximates $m^s$ |
-# | variances forget at most the fraction $1 - m$ an update | exact on a quadratic |
+# | variances forget at most the fraction $1 - m$ an update | exact on a quadratic for the trace form; Nesterov's determinant is $m (1 - \varepsilon h)$, so that its steep directions forget faster |
 # | the lost epochs explain the paper's 93.3% | plausible: the mechanism and its size are shown here, the paper's network is not |
 # | Adam: $\sqrt B$ in noise, $B$ without | the two limits of an idealised Adam; between them neither |
 #

@@ -98,7 +98,7 @@ def rounded(eps, B, N, *, momentum=0, replace=False):
 
 error = failure(check_noise_scale, rounded)
 assert all(np.isclose(rounded(0.1, B, 50_000), noise_scale(0.1, B, 50_000)) for B in (100, 200, 250, 500, 1000, 5000))
-assert error.law.startswith("N g / eps is the variance over every possible minibatch")
+assert error.law.startswith("g / eps is N times the batch mean's variance over every possible minibatch")
 
 # %% [markdown]
 # Read it from the top. The law is the definition of $g$ from [tutorial 1](01_noise_scale.md). It broke for four examples,

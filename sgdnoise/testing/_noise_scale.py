@@ -110,7 +110,7 @@ def check_noise_scale(
             st.tuples(learning_rates(), batches()),
             lambda c: (lambda: g(c[0], c[1][1], c[1][1]), Fraction(0), inputs(c[0], (c[1][1], c[1][1]))),
         ),
-        ("N g / eps is the variance over every possible minibatch, in units of F", draws(False), enumerated),
+        ("g / eps is N times the batch mean's variance over every possible minibatch, in units of F", draws(False), enumerated),
         (
             "g = eps (N/B - 1) at any size",
             st.tuples(learning_rates(), batches()),
