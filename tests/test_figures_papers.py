@@ -200,6 +200,21 @@ def test_equal_updates_instead_of_equal_epochs_are_flagged():
         assert all(verdict.holds and verdict.control_flagged for verdict in agreements)
 
 
+def test_equal_updates_are_flagged_in_figure_2_unless_the_loss_goes_with_updates():
+    verdicts = fig2.run(SCALES["default"], made_up)["verdicts"]
+    assert all(verdict.holds and verdict.control_flagged for verdict in verdicts)
+    # Losses that know nothing but the number of updates: the control is the one that agrees.
+    n_updates = {"decaying": 300 * np.arange(1, 41), "hybrid": 100 * np.arange(1, 41), "control": 900 * np.arange(1, 41)}
+    curves = {
+        name: {"train_loss": (1 - 1e-5 * n + np.zeros((4, 1))).tolist(), "n_updates": n.tolist()}
+        for name, n in n_updates.items()
+    }
+    verdict = fig2._verdict(curves, "hybrid", 12)
+    assert not verdict.holds
+    assert not verdict.control_flagged
+    assert verdict.control_value == pytest.approx(0, abs=1e-9)
+
+
 def test_the_other_control_of_the_accuracies_is_the_end_of_the_first_stage():
     rising = np.linspace(0.8, 0.9, 40) + np.zeros((3, 1))
     accuracy = dict.fromkeys(("decaying", "hybrid", "increasing", "control"), rising)
@@ -315,6 +330,23 @@ def test_delay_verdicts_and_what_they_reject():
     exponent, factor = verdicts(lambda b, m: 2.5 * b / (50_000 * (1 - m)))
     assert exponent.holds
     assert not factor.holds
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("lost", [{(0.99, 3)}, {(0.98, 3)}, {(0.6, 3)}, {(0.6, 3), (0.99, 3)}, {(0.6, 2), (0.99, 3)}])
+def test_a_run_that_never_reaches_the_level_fails_the_claims_and_leaves_no_nan(lost):
+    def compute(tasks):
+        results = made_up(tasks)
+        for task, result in zip(tasks, results, strict=True):
+            if (task.momentum, task.seed) in lost:
+                result["epochs"][-1] = np.inf
+        return results
+
+    result = lost_epochs.run(SCALES["default"], compute)
+    result["verdicts"] = [verdict.record() for verdict in result["verdicts"]]
+    json.dumps(result, allow_nan=False)
+    assert [verdict["holds"] for verdict in result["verdicts"]] == [True, False, False]
+    lost_epochs.plot(result).draw_without_rendering()
 
 
 # Adam.
