@@ -272,3 +272,11 @@ def test_annealings_controls_are_not_flagged_where_the_protocol_makes_no_differe
     verdicts = annealing_verdicts(**ends)
     assert not verdicts[0].holds
     assert not verdicts[3].control_flagged
+
+
+def test_annealings_control_of_lower_ends_is_measured():
+    """Halves of the walkers of one protocol that end apart, under every dynamics, leave the control unflagged."""
+    apart = np.repeat([-0.8, 0.8], 200)
+    verdicts = annealing_verdicts(**{f"{dynamics}_cold": 1.4 + apart for dynamics in annealing.DYNAMICS})
+    assert verdicts[0].control_value == pytest.approx((1.4 - 0.8 - 0.06) / (1.4 + 0.8 - 0.06))
+    assert [verdict.control_flagged for verdict in verdicts[:3]] == [False, True, True]

@@ -130,6 +130,19 @@ def test_verdicts_of_optimum():
     assert 0 in failing(optimum_of(scatter=2e-2))
 
 
+def test_where_the_smallest_batch_is_best_the_optimum_is_not_inside_the_range():
+    def answer(task):
+        accuracy = curve(task, scatter=2e-4)["test_accuracy"]
+        return {
+            "test_accuracy": accuracy if task.n_train != 1000 else 0.8 - 0.002 * math.log2(task.batch_size) + accuracy / 1e3
+        }
+
+    result = optimum.run(DEFAULT, lambda tasks: [answer(task) for task in tasks])
+    full, smallest = result["verdicts"][:2]
+    assert full.holds
+    assert not smallest.holds
+
+
 def test_settings_are_compared_at_equal_updates():
     seen = []
     optimum.run(DEFAULT, lambda tasks: [seen.append(task) or curve(task) for task in tasks])
@@ -238,6 +251,17 @@ def test_verdicts_of_stability():
     assert failing(stability_of(rate=lambda epoch, m: 1.0)) == {2}
     assert 3 in failing(stability_of(batch=lambda g: 1.6))
     assert failing(stability_of(batch=lambda g: g)) == {3, 4}  # one largest batch for all g
+
+
+def test_the_control_of_growing_batches_is_measured():
+    """Seeds that differ by more than the threshold at one noise scale are no evidence of its effect."""
+    result = stability_of()
+    batch = np.array(result["batch"])
+    batch[1:, -1] /= 1.7
+    control = stability._verdicts(result | {"batch": batch.tolist()})[4]
+    assert not control.control_flagged
+    others = np.exp(np.log(batch[1:, -1, 0]).mean())
+    assert control.control_value == pytest.approx(batch[0, -1, 0] / others)
 
 
 def test_bounds_of_stability():

@@ -367,6 +367,19 @@ def test_verdicts_of_sgld(change, fails):
         assert all(verdict.control_flagged for verdict in verdicts)
 
 
+def test_the_control_of_the_averages_is_measured():
+    """Chains whose last samples differ between the halves by more than the threshold leave the control unflagged."""
+
+    def compute(tasks):
+        results = made_up_sgld()(tasks)
+        results[-1]["sample_loglik"][-1, 1::2] -= 0.03
+        return results
+
+    gain = sgld.run(SCALES["default"], compute)["verdicts"][4]
+    assert gain.control_value == pytest.approx(0.03)
+    assert not gain.control_flagged
+
+
 def test_exact_crossing_is_where_the_variances_are_equal():
     """(eps/2)^2 N^2 V/n = eps, V averaged over draws from the posterior in place of a grid."""
     rng = np.random.default_rng(0)
