@@ -118,7 +118,7 @@ def check_noise_scale(
         ),
     ]
     if replace:
-        laws.append(("with replacement, N g / eps is the variance over every possible draw", draws(True), enumerated))
+        laws.append(("with replacement, g / eps is N times the variance over every possible draw", draws(True), enumerated))
     if momentum:
         laws.append(
             (
