@@ -66,6 +66,10 @@ class InPlace:
             raise ValueError(f"gradient must be of shape {p.shape}, as params is, C-contiguous and writeable, got {shown}")
         if self._trades and gradient is self._slots[0]:
             raise ValueError("gradient must be put into the array that the last call returned, got the one given to it")
+        return self.advance(gradient, learning_rate)
+
+    def advance(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
+        """Update the parameters without a look at the gradient, for a loop whose arrays are its own."""
         self._n_updates += 1
         arrays = [array.reshape(-1) for array in (gradient, self._params, *self._slots)]
         n = len(arrays[0])
@@ -198,7 +202,7 @@ class OneByOne:
         self.params, self.optimizer = params, optimizer
         self.states = [optimizer.init(row.copy()) for row in params]  # a state may keep what it was given
 
-    def __call__(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
+    def advance(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
         for i, row in enumerate(self.params):
             step, self.states[i] = self.optimizer.update(gradient[i].copy(), self.states[i], learning_rate)
             row += step

@@ -168,7 +168,7 @@ class Stack:
             gradient.take(self.biases, out=self.kept, mode="clip")
             self.axpy(self.flat, gradient, a=self.l2)
             gradient[self.biases] = self.kept
-        self.gradient = self.optimizer(self.gradient, learning_rate)
+        self.gradient = self.optimizer.advance(self.gradient, learning_rate)
 
     def save(self) -> Any:
         """Copy parameters and optimizer state."""

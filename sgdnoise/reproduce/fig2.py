@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .schedule_panels import AGREEMENT, agreement
 from .style import SCHEDULES, figure_style, standard_error
 from .tasks import METRICS, MOMENTUM, N_TRAIN, Compute, Scale, TrainingTask, paper_schedules, updates_by_epoch
 from .verdicts import Verdict, bootstrap_interval
@@ -58,26 +59,15 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
 
 
 def _verdict(curves: dict[str, dict[str, Any]], name: str, after: int) -> Verdict:
-    losses = {schedule: np.array(curve["train_loss"]) for schedule, curve in curves.items()}
-
-    def distance(schedule: str, draw: np.ndarray, at_equal_updates: bool = False) -> float:
-        loss, decaying = (losses[s][draw].mean(axis=0) for s in (schedule, "decaying"))
-        if at_equal_updates:
-            decaying = np.interp(curves[schedule]["n_updates"], curves["decaying"]["n_updates"], decaying)
-        return float(np.abs(loss - decaying)[after:].max())
-
-    def relative(draw: np.ndarray, at_equal_updates: bool = False) -> float:
-        return distance(name, draw, at_equal_updates) / distance("control", draw)
-
-    every = np.arange(len(losses[name]))
-
+    relative = agreement(curves, (name,), after)
+    every = np.arange(len(curves[name]["train_loss"]))
     return Verdict(
         claim=f"{name} has the training curve of decaying, with {curves[name]['n_updates'][-1]} updates "
         f"for {curves['decaying']['n_updates'][-1]}",
         source="Smith et al. 2018, fig. 2",
         statistic="max |L - L(decaying)| / max |L(control) - L(decaying)|",
         value=relative(every),
-        threshold=0.1,
+        threshold=AGREEMENT,
         interval=bootstrap_interval(relative, len(every)),
         control="compared at equal numbers of updates",
         control_value=relative(every, at_equal_updates=True),

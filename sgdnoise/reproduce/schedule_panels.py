@@ -21,7 +21,7 @@ final test accuracy, in standard errors
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,18 +127,13 @@ def _final(curves: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-def panel_verdicts(panel: Panel, curves: dict[str, dict[str, Any]], first_step: int) -> list[Verdict]:
-    """State the claims for one panel."""
-    n_seeds = len(curves["decaying"]["train_loss"])
-    source = f"Smith et al. 2018, {panel.source}"
+def agreement(curves: dict[str, dict[str, Any]], names: Sequence[str], first_step: int) -> Callable[..., float]:
+    """Return the statistic of the training loss, the worst of the schedules `names`, as a function of the seeds.
+
+    Its second argument, ``at_equal_updates``, makes it the negative control.
+    """
     losses = {name: np.array(curve["train_loss"]) for name, curve in curves.items()}
-    accuracy = {name: np.array(curve["test_accuracy"]) for name, curve in curves.items()}
-    final = {name: final_accuracy(values) for name, values in accuracy.items()}
-    n_last = max(1, accuracy["decaying"].shape[1] // 10)
-    stopped = accuracy["decaying"][:, first_step - n_last : first_step].mean(axis=1)
-    to_reject = {"never changes": final["control"], "stopped at the first step": stopped}[panel.control]
     n_updates = {name: np.array(curve["n_updates"]) for name, curve in curves.items()}
-    everyone = np.arange(n_seeds)
 
     def distance(name: str, seeds: np.ndarray, at_equal_updates: bool = False) -> float:
         loss, decaying = (losses[s][seeds].mean(axis=0) for s in (name, "decaying"))
@@ -146,8 +141,23 @@ def panel_verdicts(panel: Panel, curves: dict[str, dict[str, Any]], first_step: 
             decaying = np.interp(n_updates[name], n_updates["decaying"], decaying)
         return float(np.abs(loss - decaying)[first_step:].max())
 
-    def agreement(seeds: np.ndarray, at_equal_updates: bool = False) -> float:
-        return max(distance(name, seeds, at_equal_updates) for name in _GROWN) / distance("control", seeds)
+    def statistic(seeds: np.ndarray, at_equal_updates: bool = False) -> float:
+        return max(distance(name, seeds, at_equal_updates) for name in names) / distance("control", seeds)
+
+    return statistic
+
+
+def panel_verdicts(panel: Panel, curves: dict[str, dict[str, Any]], first_step: int) -> list[Verdict]:
+    """State the claims for one panel."""
+    n_seeds = len(curves["decaying"]["train_loss"])
+    source = f"Smith et al. 2018, {panel.source}"
+    accuracy = {name: np.array(curve["test_accuracy"]) for name, curve in curves.items()}
+    final = {name: final_accuracy(values) for name, values in accuracy.items()}
+    n_last = max(1, accuracy["decaying"].shape[1] // 10)
+    stopped = accuracy["decaying"][:, first_step - n_last : first_step].mean(axis=1)
+    to_reject = {"never changes": final["control"], "stopped at the first step": stopped}[panel.control]
+    everyone = np.arange(n_seeds)
+    apart = agreement(curves, _GROWN, first_step)
 
     def points(ends: Sequence[np.ndarray], seeds: np.ndarray) -> float:
         return max(abs(float((end - final["decaying"])[seeds].mean())) for end in ends)
@@ -159,11 +169,11 @@ def panel_verdicts(panel: Panel, curves: dict[str, dict[str, Any]], first_step: 
             claim=f"{panel.name}: hybrid and increasing have the training curve of decaying",
             source=source,
             statistic="max |L - L(decaying)| / max |L(control) - L(decaying)|",
-            value=agreement(everyone),
+            value=apart(everyone),
             threshold=AGREEMENT,
-            interval=bootstrap_interval(agreement, n_seeds),
+            interval=bootstrap_interval(apart, n_seeds),
             control="compared at equal numbers of updates",
-            control_value=agreement(everyone, at_equal_updates=True),
+            control_value=apart(everyone, at_equal_updates=True),
         ),
         Verdict(
             claim=f"{panel.name}: hybrid and increasing end at the test accuracy of decaying",
