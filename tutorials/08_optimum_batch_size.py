@@ -140,7 +140,7 @@ right.legend(fontsize=8, loc="upper center")
 # little noise; to learn anything takes not too much.
 #
 # Learning rate and momentum are constant, every batch is drawn afresh, and all batch sizes of a curve make the same number
-# of updates, as Smith and Le did it. From curve to curve we keep the *time*, updates times $\varepsilon/(1 - m)$, and ask
+# of updates, up to whole epochs. From curve to curve we keep the *time*, updates times $\varepsilon/(1 - m)$, and ask
 # for the same values of $g$ by other means: half the learning rate, or less momentum.
 
 # %%
