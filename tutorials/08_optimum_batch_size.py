@@ -292,7 +292,7 @@ middle.legend(fontsize=8, loc="upper right")
 # |---|---|
 # | $B_{\text{opt}}$ from $g^*$, at fixed $N$ | exact where results depend on $\varepsilon$, $B$, $m$ through $g$ alone |
 # | they do | approximate: small steps, equal time. Measured here to the error bars, on one small network |
-# | the best $B$ grows with $N$ | measured here for four times the data. That it is *proportional* is Smith and Le's finding, not shown here |
+# | the best $B$ grows with $N$ | measured here for four times the data. Smith and Le say *in proportion*; [at full scale](reproduction.md) that failed, it grew more slowly |
 # | noise finds wide minima | exact in the two wells at rest; for networks, a picture |
 # | noise improves the test accuracy | shown here with half of the labels wrong, where there is much to gain. **Not a law** |
 # | slow cooling finds the lowest minimum | only if slower than the escapes over the barriers |
