@@ -133,8 +133,8 @@ for B in range(1, 6):
 # replacement even a batch of $N$ misses some examples and repeats others, and keeps the variance $\sigma^2/N$.
 #
 # Gradients are vectors. Since the law holds along every direction, it holds for covariance matrices: $S$ is then the
-# covariance of the per-example gradients, which the papers call $F$ (and $\Sigma = S (N - 1)/N$ is the same with divisor $N$). The points of panel (b) obey it within their sampling
-# error:
+# covariance of the per-example gradients, which the papers call $F$ (and $\Sigma = S (N - 1)/N$ is the same with divisor
+# $N$). The points of panel (b) obey it within their sampling error:
 
 # %%
 for means, replace, spread in ((without, False, S), (replaced, True, x.var())):

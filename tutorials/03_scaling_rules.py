@@ -254,7 +254,8 @@ assert np.isclose(factor, 8 / (1 + linear_scaling_error(8, 1024, N)))
 
 # %% [markdown]
 # **2.** $g$ depends on $N/B$ alone, so $B$ doubles. This keeps $g$. It does not keep the law of $w$, which goes with $g/N$
-# ([tutorial 2](02_sgd_as_langevin.md), exercise 2): for that $B$ stays. [Tutorial 8](08_optimum_batch_size.md) asks which wins.
+# ([tutorial 2](02_sgd_as_langevin.md), exercise 2): for that $B$ stays. [Tutorial 8](08_optimum_batch_size.md) asks which
+# wins.
 
 # %%
 exact_g = noise_scale(Fraction(1, 10), 128, N)

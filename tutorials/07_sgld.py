@@ -72,16 +72,18 @@ for sign in (1, -1):
 # %% [markdown]
 # ## The update
 #
-# A step of the Langevin equation drifts by $-\lambda\, U'\, \Delta t$ and kicks with variance $2 \lambda\, k_B T\, \Delta t$.
-# Put $k_B T = 1$ and name $\epsilon = 2 \lambda\, \Delta t$. The drift is then $-\frac{\epsilon}{2} U'$ and the kick has
-# variance $\epsilon$. Estimate the sum over all $N$ examples by $N/n$ times that over a minibatch of $n$, and it is SGLD:
+# A step of the Langevin equation drifts by $-\lambda\, U'\, \Delta t$ and kicks with variance
+# $2 \lambda\, k_B T\, \Delta t$. Put $k_B T = 1$ and name $\epsilon = 2 \lambda\, \Delta t$. The drift is then
+# $-\frac{\epsilon}{2} U'$ and the kick has variance $\epsilon$. Estimate the sum over all $N$ examples by $N/n$ times that
+# over a minibatch of $n$, and it is SGLD:
 #
 # $$
 # \theta \leftarrow \theta + \frac{\epsilon}{2} \Big[ \nabla \log p(\theta) + \frac{N}{n} \sum_{i \in \text{batch}} \nabla \log p(x_i \mid \theta) \Big] + \sqrt{\epsilon}\; \xi, \qquad \xi \sim N(0, 1) .
 # $$
 #
-# (This $\epsilon$ is Welling and Teh's. It is no learning rate: SGD on the mean loss would have $\varepsilon = N \epsilon/2$
-# for the same drift.) The function that does it takes the two gradients, and many chains at once. Half of ours start in each mode.
+# (This $\epsilon$ is Welling and Teh's. It is no learning rate: SGD on the mean loss would have
+# $\varepsilon = N \epsilon/2$ for the same drift.) The function that does it takes the two gradients, and many chains at
+# once. Half of ours start in each mode.
 
 # %%
 chains = np.tile([[0.0, 1.0], [1.0, -1.0]], (100, 1))
@@ -280,7 +282,8 @@ assert np.allclose(welling_teh.x, library.x, rtol=0, atol=1e-12)
 # | one temperature $1 + g f/2$ | approximate: with several parameters $f$ is a matrix, and depends on $\theta$ |
 # | the chains have found all modes | **never shown by the chains**: ours began in both, and the grid told us the shares |
 #
-# With millions of parameters no grid tells. And reshuffled batches, which Welling and Teh used, heat less, as tutorial 2 says.
+# With millions of parameters no grid tells. And reshuffled batches, which Welling and Teh used, heat less, as tutorial 2
+# says.
 #
 # ## Exercises
 #
