@@ -2,11 +2,11 @@
 # # 3. Eight times the workers: what happens to the learning rate?
 #
 # Your training runs with learning rate $\varepsilon = 0.1$, batch size $B = 128$ and momentum $m = 0.9$ on $N = 50000$
-# examples. Now you get eight times as many workers, so that a batch of 1024 takes no longer than one of 128 did. What do
-# you do with $\varepsilon$? And what is lost?
+# examples. Now you get eight times as many workers, so that a batch of 1024 takes no longer than one of 128 did. What do you
+# do with $\varepsilon$? And what is lost?
 #
-# The answer: keep the noise scale $g$ of [tutorial 1](01_noise_scale.md). If both $\varepsilon$ and $B$ grow by a factor
-# $K$, then
+# The answer: keep the noise scale $g$ of [tutorial 1](01_noise_scale.md). If both $\varepsilon$ and $B$ grow by a factor $K$,
+# then
 #
 # $$
 # \frac{g_{\text{after}}}{g_{\text{before}}} = \frac{N - K B}{N - B} .
@@ -59,21 +59,21 @@ g = noise_scale(eps, B, N, momentum=m)
 print("   K     batch  linear eps  exact eps  g by the linear rule  updates an epoch")
 for K in (1, 8, 25, 40, 125, 250, 390):
     exact_eps = learning_rate_for(g, K * B, N, momentum=m)
-    loss = linear_scaling_error(K, B, N)
-    print(f"{K:4} {K * B:9} {K * eps:11.1f} {exact_eps:10.4g} {1 + loss:19.1%} {N // (K * B):13}")
+    change = linear_scaling_error(K, B, N)
+    print(f"{K:4} {K * B:9} {K * eps:11.1f} {exact_eps:10.4g} {1 + change:19.1%} {N // (K * B):13}")
     assert np.isclose(exact_eps, K * eps * (N - B) / (N - K * B))
-    assert np.isclose(noise_scale(K * eps, K * B, N, momentum=m), g * (1 + loss))
-    assert np.isclose(loss, -(K - 1) * B / (N - B), atol=1e-12)
+    assert np.isclose(noise_scale(K * eps, K * B, N, momentum=m), g * (1 + change))
+    assert np.isclose(change, -(K - 1) * B / (N - B), atol=1e-12)
 
 # %% [markdown]
-# So on eight times the batch the learning rate becomes 0.8 by the linear rule and 0.815 by the exact one, and the linear
-# rule loses 1.8% of the noise. That is not worth a thought. At $K = 390$, with nearly all the data in one batch, it loses
-# nearly all of it, and the exact rule asks for an absurd learning rate to make up for noise that is not there.
+# So on eight times the batch the learning rate becomes 0.8 by the linear rule and 0.815 by the exact one, and the linear rule
+# loses 1.8% of the noise. That is not worth a thought. At $K = 390$, with nearly all the data in one batch, it loses nearly
+# all of it, and the exact rule asks for an absurd learning rate to make up for noise that is not there.
 #
 # ## Does the noise do as it is told?
 #
-# Let SGD come to rest on a quadratic loss of curvature 1, on $N = 200$ examples, with $B = 2$. How far it spreads is a
-# measure of the noise that acts. Then raise $B$ by $K$ and follow either rule.
+# Let SGD come to rest on a quadratic loss of curvature 1, on $N = 200$ examples, with batches of $B = 2$ drawn afresh. How far
+# it spreads is a measure of the noise that acts. Then raise $B$ by $K$ and follow either rule.
 
 # %%
 rng = np.random.default_rng(0)
@@ -99,13 +99,13 @@ rules = {
     "linear rule": lambda K: K * eps_small,
 }
 measured = {name: np.array([spread(rule(K), K * b_small) for K in factors]) for name, rule in rules.items()}
-for name, (value, error, exact) in ((name, row) for name, rows in measured.items() for row in rows):
-    assert abs(value - exact) < 5 * error, name
-loss = np.array([linear_scaling_error(K, b_small, n_small) for K in factors])
+print("K B / N    ", *(f"{K * b_small / n_small:12.1f}" for K in factors), "   Var(w), after / before")
+for name, rows in measured.items():
+    print(f"{name:11}", *(f"{value / before:5.2f} +- {error / before:.2f}" for value, error, _ in rows))
+    assert all(abs(value - exact) < 5 * error for value, error, exact in rows)
+change = np.array([linear_scaling_error(K, b_small, n_small) for K in factors])
 finite_steps = (1 - eps_small / 2) / (1 - np.array(factors) * eps_small / 2)  # tutorial 2: large steps are hotter
-assert np.allclose(measured["linear rule"][:, 2] / before, (1 + loss) * finite_steps)
-print("spread by the exact rule, over that before: ", *(f"{v:.2f}" for v in measured["exact rule"][:, 2] / before))
-print("spread by the linear rule, over that before:", *(f"{v:.2f}" for v in measured["linear rule"][:, 2] / before))
+assert np.allclose(measured["linear rule"][:, 2] / before, (1 + change) * finite_steps)
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
@@ -131,22 +131,24 @@ right.legend(loc="upper left", bbox_to_anchor=(0.17, 1))
 # without bound.
 
 # %% [markdown]
-# In the shaded part, up to $N/10$, the two rules differ by a tenth at most. To the right of it the linear rule runs out of
-# noise. The exact rule keeps $g$, but at learning rates so large that $g$ is not the whole story: the rise at the right is
-# the factor $1/(1 - \varepsilon h/2)$ of [tutorial 2](02_sgd_as_langevin.md).
+# In the shaded part, up to $N/10$, the linear rule loses a tenth of $g$ at most. To the right of it it runs out of noise. The
+# exact rule keeps $g$, but at learning rates so large that $g$ is not the whole story: the rise at the right is the factor
+# $1/(1 - \varepsilon h/2)$ of [tutorial 2](02_sgd_as_langevin.md).
 #
 # ## What is lost although g is kept
 #
 # **Updates.** Per epoch there are $K$ times fewer. Each is $K$ times larger, which SGD stands up to a limit:
-# $\varepsilon < 2 (1 + m)/h$, with $h$ the largest curvature. No batch size moves it.
+# $\varepsilon < 2 (1 + m)/h$, with $h$ the largest curvature. No batch size moves it. [Tutorial 6](06_how_large_a_batch.md)
+# derives and measures it.
 #
 # **Or epochs, if momentum is the knob.** The factor can go into $1/(1 - m)$ in place of $\varepsilon$. But the accumulator
-# takes about $B/(N (1 - m))$ epochs to follow a change, and there both factors multiply. Here for our eightfold batch, and
-# for the paper's step from 640 to 3200:
+# takes about $B/(N (1 - m))$ epochs to follow a change ([tutorial 5](05_momentum_and_adam.md)), and there both factors
+# multiply. Here for our eightfold batch, and for a step from 640 to 3200:
 
 # %%
 m_eight = momentum_for(g, eps, 8 * B, N)
 limit = stationary.max_stable_learning_rate(1.0, m)
+assert np.isclose(limit, 2 * (1 + m))
 print(f"learning rate 0.8: stable for curvatures below {limit / 0.8:.2f}; 0.1: below {limit / 0.1:.0f}")
 print("momentum  batch  epochs lost at each change")
 for momentum, batch_size in ((0.9, 128), (m_eight, 1024), (0.9, 640), (0.98, 3200)):
@@ -157,9 +159,11 @@ assert lost_epochs(8 * B, N, m_eight) > 60 * lost_epochs(B, N, m)
 # %% [markdown]
 # ## Why 50000 examples stop near 5120
 #
-# The paper trains in four stages. Instead of dividing $\varepsilon$ by 5 three times it multiplies $B$ by 5: 128, 640,
-# 3200, 16000. For the fast schedules of its section 5.2 it stops at 5120, lets $\varepsilon$ take the rest of the factor,
-# and advises to stop near $N/10$. Compare.
+# Smith, Kindermans, Ying and Le ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489)) train in four stages. Instead of
+# dividing $\varepsilon$ by 5 three times they multiply $B$ by 5: 128, 640, 3200, 16000 (section 5.1). For the fast schedules
+# of section 5.2 they stop at 5120 and let $\varepsilon$ take the rest of the factor. They advise to grow the batch to about
+# $N/10$, and their rule, $g \approx \varepsilon N/B$, is for $B \ll N$. What would going on to 16000 save, and what would it
+# cost?
 
 # %%
 decay = step_decay(0.1, 128, milestones=(60, 120, 160), n_epochs=200, factor=5)
@@ -174,10 +178,10 @@ assert saved == 240
 assert np.isclose(kept[-1], (N - 16_000) / (N - 128))
 
 # %% [markdown]
-# Going on to 16000 would save 240 of 29040 updates, and cost another quarter of the noise in the last stage: 68% of the
-# decaying schedule's $g$ would be left, and not 90%. At $N/10$ the rule
-# that keeps $\varepsilon/B$ has lost a tenth of $g$, and there is hardly anything left to win. The updates are in the first
-# stage. To save those, start with a larger batch and a larger learning rate, as far as stability allows:
+# It would save 240 of 29040 updates, and cost another quarter of the noise in the last stage: 68% of the decaying schedule's
+# $g$ would be left, and not 90%. At $N/10$ the rule that keeps $\varepsilon/B$ has lost a tenth of $g$, and there is hardly
+# anything left to win. The updates are in the first stage. To save those, start with a larger batch and a larger learning
+# rate, as far as stability allows:
 
 # %%
 caps = np.unique(np.geomspace(128, 16_000, 60).astype(int))
@@ -236,11 +240,11 @@ assert f"{exact_eps:.5g}" in answer
 #
 # ## Exercises
 #
-# 1. $N = 50000$, $B = 1024$, and eight times the workers once more. What does the linear rule lose now, and which factor
-#    does the exact rule ask for?
+# 1. $N = 50000$, $B = 1024$, and eight times the workers once more. What does the linear rule lose now, and which factor does
+#    the exact rule ask for?
 # 2. Your training set doubles. How does $B$ have to change to keep $g$ at the same $\varepsilon$ and $m$?
-# 3. The largest curvature of your network is $h = 2$. Starting from $\varepsilon = 0.1$, $B = 128$, $m = 0.9$, how far can
-#    the exact rule go on $N = 50000$?
+# 3. The largest curvature of your network is $h = 2$. Starting from $\varepsilon = 0.1$, $B = 128$, $m = 0.9$, how far can the
+#    exact rule go on $N = 50000$?
 #
 # ## Answers
 #
