@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 1. How noisy is a minibatch gradient?
 #
-# SGD does not follow the gradient of the training loss. It follows the gradient of a minibatch, which jitters around it.
-# How strong is the jitter, and which one number says so for every learning rate $\varepsilon$, batch size $B$ and
-# training-set size $N$?
+# SGD does not follow the gradient of the training loss. It follows the gradient of a minibatch, which jitters around it. How
+# strong is the jitter, and which one number says so for every learning rate $\varepsilon$, batch size $B$ and training-set
+# size $N$?
 #
 # The answer of this page is the noise scale,
 #
 # $$
-# g = \varepsilon \left(\frac{N}{B} - 1\right) .
+# g = \varepsilon \left(\frac{N}{B} - 1\right) , \qquad \text{with momentum } m: \quad g = \frac{\varepsilon}{1 - m} \left(\frac{N}{B} - 1\right) .
 # $$
 #
 # ## What you will learn
@@ -20,8 +20,8 @@
 # ## Watch it jitter
 #
 # We take 300 images, a small network, and the gradient of each image's loss. To have numbers to look at, we project the
-# gradients on one direction: that of the mean gradient. This leaves 300 numbers $x_i$, and a minibatch gradient is the mean
-# of $B$ of them.
+# gradients on one direction: that of the mean gradient. This leaves 300 numbers $x_i$, and a minibatch gradient is the mean of
+# $B$ of them.
 
 # %%
 from fractions import Fraction
@@ -84,29 +84,29 @@ right.legend(loc="lower left")
 # replacement, and stays at 1 for batches drawn with replacement.
 
 # %% [markdown]
-# Larger batches jitter less, as expected. But the jitter falls faster than $1/B$, and at $B = N$ it is gone.
+# Larger batches jitter less, as expected. But drawn without replacement their variance falls faster than $1/B$, and at $B = N$
+# it is gone.
 #
-# ## Where the -1 comes from
+# ## Where the −1 comes from
 #
-# Measure each $x_i$ from the mean of all, so that the $x_i$ sum to 0, and write $\sigma^2 = \frac{1}{N} \sum_i x_i^2$ for
-# the variance of one draw. The batch mean has $B$ variances and $B (B - 1)$ covariances of two different draws, all alike,
-# $c$:
+# Measure each $x_i$ from the mean of all, so that the $x_i$ sum to 0, and write $\sigma^2 = \frac{1}{N} \sum_i x_i^2$ for the
+# variance of one draw. The batch mean has $B$ variances and $B (B - 1)$ covariances of two different draws, all alike, $c$:
 #
 # $$
 # \mathrm{Var}(\text{batch mean}) = \frac{1}{B^2} \left[ B \sigma^2 + B (B - 1)\, c \right] .
 # $$
 #
-# With replacement the draws are independent, $c = 0$, and the variance is $\sigma^2/B$. Without replacement they are not:
-# an example that has been drawn cannot come again. To find $c$ we need no combinatorics. The batch of all $N$ examples is
-# always the same, so its variance is 0: $N \sigma^2 + N (N - 1)\, c = 0$, and $c = -\sigma^2/(N - 1)$. Put it back in, with
+# With replacement the draws are independent, $c = 0$, and the variance is $\sigma^2/B$. Without replacement they are not: an
+# example that has been drawn cannot come again. To find $c$ we need no combinatorics. The batch of all $N$ examples is always
+# the same, so its variance is 0: $N \sigma^2 + N (N - 1)\, c = 0$, and $c = -\sigma^2/(N - 1)$. Put it back in, with
 # $S = \sigma^2 N/(N - 1)$:
 #
 # $$
 # \mathrm{Var}(\text{batch mean}) = \frac{\sigma^2}{B}\, \frac{N - B}{N - 1} = \left(\frac{1}{B} - \frac{1}{N}\right) S .
 # $$
 #
-# Nothing was approximated: this holds for any numbers, any $N$ and any $B$. So we can check it without tolerance. Five
-# numbers have few enough batches to go through all of them, in rational arithmetic.
+# Nothing was approximated: this holds for any numbers, any $N$ and any $B$. So we can check it without tolerance. Five numbers
+# have few enough batches to go through all of them, in rational arithmetic.
 
 
 # %%
@@ -133,8 +133,8 @@ for B in range(1, 6):
 # replacement even a batch of $N$ misses some examples and repeats others, and keeps the variance $\sigma^2/N$.
 #
 # Gradients are vectors. Since the law holds along every direction, it holds for covariance matrices: $S$ is then the
-# covariance of the per-example gradients, which the papers call $F$ (and $\Sigma = S (N - 1)/N$ is the same with divisor
-# $N$). The points of panel (b) obey it within their sampling error:
+# covariance of the per-example gradients (and $\Sigma = S (N - 1)/N$ is the same with divisor $N$). The points of panel (b)
+# obey it within their sampling error:
 
 # %%
 for means, replace, spread in ((without, False, S), (replaced, True, x.var())):
@@ -146,28 +146,29 @@ for means, replace, spread in ((without, False, S), (replaced, True, x.var())):
 # %% [markdown]
 # ## From a variance to a time step to g
 #
-# The loss is a mean over examples. Let $C$ be the papers' cost, the *sum*, so that its gradient is $N$ times the mean
-# gradient. One update is then
+# The loss is a mean over examples. Let the cost $C$ be the *sum*, so that its gradient is $N$ times the mean gradient. One
+# update is then
 #
 # $$
 # w \leftarrow w - \frac{\varepsilon}{N} \frac{dC}{dw} - \varepsilon \cdot \text{jitter}, \qquad
 # \mathrm{Var}(\text{jitter}) = \left(\frac{1}{B} - \frac{1}{N}\right) S .
 # $$
 #
-# The drift is that of $dw/dt = -dC/dw$ over a time step $\Delta t = \varepsilon/N$. So $\varepsilon/N$ is the natural
-# clock. How much variance do the kicks bring per unit of it?
+# The drift is that of $dw/dt = -dC/dw$ over a time step $\Delta t = \varepsilon/N$. So $\varepsilon/N$ is the natural clock.
+# How much variance do the kicks bring per unit of it?
 #
 # $$
 # \frac{\varepsilon^2 (1/B - 1/N)\, S}{\varepsilon/N} = \varepsilon \left(\frac{N}{B} - 1\right) S = g\, S .
 # $$
 #
-# That is the whole definition: **$g$ is the variance that minibatches add per unit of time, in units of $S$.** The paper
-# writes it as $dw/dt = -dC/dw + \eta(t)$ with $\langle \eta(t)\, \eta(t') \rangle = g F \delta(t - t')$, its equation 3,
-# and our $S$ for $F$.
+# That is the whole definition: **$g$ is the variance that minibatches add per unit of time, in units of $S$.** Smith,
+# Kindermans, Ying and Le ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489), equation 3) write it as
+# $dw/dt = -dC/dw + \eta(t)$, with a noise $\eta$ for which $\langle \eta(t)\, \eta(t') \rangle = g F \delta(t - t')$: kicks at
+# different times are independent, and over a time $\Delta t$ they add up to the variance $g F \Delta t$. Their $F$ is our $S$.
 #
-# With momentum in the form $a \leftarrow m a + \text{gradient}$, $w \leftarrow w - \varepsilon a$, a gradient acts again
-# and again, as $1 + m + m^2 + \dots = 1/(1 - m)$ of itself. Drift, kicks and clock see the learning rate
-# $\varepsilon/(1 - m)$, and so does $g$:
+# With momentum in the form $a \leftarrow m a + \text{gradient}$, $w \leftarrow w - \varepsilon a$, a gradient acts again and
+# again, as $1 + m + m^2 + \dots = 1/(1 - m)$ of itself. Drift, kicks and clock see the learning rate $\varepsilon/(1 - m)$,
+# and so does $g$:
 
 # %%
 eps = Fraction(1, 10)
@@ -237,20 +238,20 @@ axes[1].legend(fontsize=8, loc="upper left")
 # |---|---|
 # | the covariance of a minibatch gradient is $(1/B - 1/N)\,S$ | exact: any model, any $w$, $N$, $B$; drawn without replacement |
 # | with replacement it is $\Sigma/B$, divisor $N$, and $g = \varepsilon N/B$ | exact |
-# | $g S$ is the variance per unit time | exact bookkeeping for independent batches; with momentum after $1/(1-m)$ updates |
+# | $g S$ is the variance per unit time | exact bookkeeping for independent batches; with momentum after a few times $1/(1-m)$ updates |
 # | $g \approx \varepsilon N/B$ | approximate: too large by the fraction $B/(N - B)$, so only for $B \ll N$ |
 # | runs of equal $g$ behave alike | approximate: needs small steps. [Tutorial 2](02_sgd_as_langevin.md) measures how small |
 # | batches of one reshuffled epoch kick independently | **wrong**: each two have covariance $-S/N$, see tutorial 2 |
 #
-# And $g$ is only the part of the noise that you set. $S$ depends on where $w$ is, and on the model. Nor is $g$ the
-# "gradient noise scale" of the large-batch literature, $\mathrm{tr}\,S/|G|^2$, which is a batch size and does not know the
-# learning rate.
+# And $g$ is only the part of the noise that you set. $S$ depends on where $w$ is, and on the model. Nor is $g$ the "gradient
+# noise scale" of the large-batch literature, $\mathrm{tr}\,S/|G|^2$, which is a batch size and does not know the learning
+# rate.
 #
 # ## Exercises
 #
 # 1. At which batch size is the textbook law $S/B$ wrong by a factor of two?
 # 2. Your data loader draws with replacement. You set $B = N$. What is $g$?
-# 3. The paper trains CIFAR-10 ($N = 50000$) with $\varepsilon = 0.1$, $m = 0.9$, $B = 128$. Your framework's momentum
+# 3. Smith and others train on CIFAR-10 ($N = 50000$) with $\varepsilon = 0.1$, $m = 0.9$, $B = 128$. Your framework's momentum
 #    averages, $a \leftarrow m a + (1 - m)\,\text{gradient}$. Which learning rate gives the same $g$?
 #
 # ## Answers
@@ -261,16 +262,16 @@ axes[1].legend(fontsize=8, loc="upper left")
 assert minibatch_covariance(Fraction(1), N // 2, N) == Fraction(1, N // 2) / 2
 
 # %% [markdown]
-# **2.** $g = \varepsilon N/B = \varepsilon$, not 0: a batch of $N$ draws still misses a fraction $(1 - 1/N)^N \approx 1/e$
-# of the data.
+# **2.** $g = \varepsilon N/B = \varepsilon$, not 0: a batch of $N$ draws still misses a fraction $(1 - 1/N)^N \approx 1/e$ of
+# the data.
 
 # %%
 assert noise_scale(0.1, N, N, replace=True) == 0.1
 assert abs((1 - 1 / N) ** N - np.exp(-1)) < 1e-3
 
 # %% [markdown]
-# **3.** In this form a gradient acts as $(1 - m)(1 + m + m^2 + \dots) = 1$ of itself, so the averaging form has the $g$ of
-# no momentum at all. The learning rate must be $1/(1 - m) = 10$ times larger.
+# **3.** In this form a gradient acts as $(1 - m)(1 + m + m^2 + \dots) = 1$ of itself, so the averaging form has the $g$ of no
+# momentum at all. The learning rate must be $1/(1 - m) = 10$ times larger.
 
 # %%
 g = noise_scale(0.1, 128, 50_000, momentum=0.9)

@@ -2,11 +2,11 @@
 # # 2. What is the temperature of SGD?
 #
 # A particle in water is pulled down a potential and kicked by molecules. Parameters under SGD are pulled down the loss and
-# kicked by minibatches. If the two are the same, then SGD has a temperature, and physics tells where it comes to rest. What
-# is that temperature, and when is the picture wrong?
+# kicked by minibatches. If the two are the same, then SGD has a temperature, and physics tells where it comes to rest. What is
+# that temperature, and when is the picture wrong?
 #
-# The answer: $k_B T = g f/2$, where the noise scale $g$ comes from [tutorial 1](01_noise_scale.md) and $f$ is the variance
-# of the per-example gradients.
+# The answer: $k_B T = g f/2$, where the noise scale $g$ comes from [tutorial 1](01_noise_scale.md) and $f$ is the variance of
+# the per-example gradients.
 #
 # ## What you will learn
 #
@@ -26,17 +26,17 @@
 # | drift | $-\lambda\, U'\, \Delta t$, mobility $\lambda$ | $-C'\, \varepsilon/N$, so $\lambda = 1$ |
 # | variance of the kick | $2 \lambda\, k_B T\, \Delta t$ | $g f\, \varepsilon/N$ |
 #
-# The last line gives the temperature. With many parameters it needs the covariance $F$ of the per-example gradients to be
-# $f$ times the identity.
+# The last line gives the temperature. With many parameters it needs the covariance $F$ of the per-example gradients to be $f$
+# times the identity.
 #
 # $$
 # k_B T = \frac{g f}{2}
 # $$
 #
-# Where does a Langevin particle come to rest? Its density $p(x)$ flows with the drift, $-\lambda U' p$, and diffuses
-# against its own slope, $-\lambda k_B T\, p'$. At rest the two cancel: $p' = -p\, U'/k_B T$, which is solved by
-# **Boltzmann's law** $p \propto e^{-U/k_B T}$. Let us try it on SGD. The loss of example $i$ is $V(w) - x_i w$, with $V$ a
-# double well: every example pulls its own way, all equally strongly anywhere.
+# Where does a Langevin particle come to rest? Its density $p(x)$ flows with the drift, $-\lambda U' p$, and diffuses against
+# its own slope, $-\lambda k_B T\, p'$. At rest the two cancel: $p' = -p\, U'/k_B T$, which is solved by **Boltzmann's law**
+# $p \propto e^{-U/k_B T}$. Let us try it on SGD. The loss of example $i$ is $V(w) - x_i w$, with $V$ a double well: every
+# example pulls its own way, all equally strongly anywhere.
 
 # %%
 import matplotlib.pyplot as plt
@@ -75,16 +75,16 @@ assert abs(np.mean(w > 0) - on_the_right) < 0.02
 # %% [markdown]
 # ## A quadratic, where everything is exact
 #
-# Let the loss of example $i$ be $\frac{h}{2} w^2 - x_i w$. An update multiplies $w$ by $1 - \varepsilon h$ and adds a kick,
-# so the variance obeys $\mathrm{Var} \leftarrow (1 - \varepsilon h)^2\, \mathrm{Var} + \varepsilon^2 (1/B - 1/N) f$. It
-# stops changing at
+# Let the loss of example $i$ be $\frac{h}{2} w^2 - x_i w$. An update multiplies $w$ by $1 - \varepsilon h$ and adds a kick, so
+# the variance obeys $\mathrm{Var} \leftarrow (1 - \varepsilon h)^2\, \mathrm{Var} + \varepsilon^2 (1/B - 1/N) f$. It stops
+# changing at
 #
 # $$
 # \mathrm{Var}(w) = \frac{\varepsilon (1/B - 1/N) f}{h (2 - \varepsilon h)} = \frac{k_B T}{N h} \cdot \frac{1}{1 - \varepsilon h/2} .
 # $$
 #
-# The first factor is Boltzmann's law, since $N h$ is the curvature of $C$. The second is the price of finite steps. It
-# tends to 1 for small $\varepsilon h$ and to infinity at $\varepsilon h = 2$, where SGD diverges.
+# The first factor is Boltzmann's law, since $N h$ is the curvature of $C$. The second is the price of finite steps. It tends
+# to 1 for small $\varepsilon h$ and to infinity at $\varepsilon h = 2$, where SGD diverges.
 
 # %%
 rates, n_copies, ratios = (0.02, 0.1, 0.3, 0.6, 1.0, 1.5), 4000, []
@@ -116,10 +116,10 @@ right.legend(loc="upper left", fontsize=8)
 # %% [markdown]
 # ## What real minibatch noise is not
 #
-# So far all examples pulled equally hard everywhere. Real ones do not. Take linear regression with one parameter: the
-# gradient of example $i$ is $a_i (a_i w - y_i)$. The loss is still a quadratic, of curvature $h = \overline{a^2}$. But the
-# noise is weakest at the minimum and grows away from it. Independent draws make it **uncorrelated** from update to update.
-# They do not make it **independent**: a strong kick leads to a place where the next kick is strong.
+# So far all examples pulled equally hard everywhere. Real ones do not. Take linear regression with one parameter: the gradient
+# of example $i$ is $a_i (a_i w - y_i)$. The loss is still a quadratic, of curvature $h = \overline{a^2}$. But the noise is
+# weakest at the minimum and grows away from it. Independent draws, here of batches of one, make it **uncorrelated** from
+# update to update. They do not make it **independent**: a strong kick leads to a place where the next kick is strong.
 
 # %%
 rng = np.random.default_rng(0)
@@ -156,11 +156,11 @@ assert exact > 1.3 * constant
 # %% [markdown]
 # The exact variance comes as before, from
 # $\mathrm{Var} \leftarrow \overline{(1 - \varepsilon a^2)^2}\, \mathrm{Var} + \varepsilon^2\, \overline{a^2 y^2}$, and the
-# fourth moment likewise. Where constant noise has $h^2$ it has $\overline{a^4}$, and so diverges at a smaller learning
-# rate, $2 h/\overline{a^4}$. Before that, $w$ has heavy tails.
+# fourth moment likewise. Where constant noise has $h^2$ it has $\overline{a^4}$, and so diverges at a smaller learning rate,
+# $2 h/\overline{a^4}$. Before that, $w$ has heavy tails.
 #
-# Now a real network, after five epochs on 500 images. Its per-example gradients can scatter in 499 directions at most. In
-# how many do they?
+# Now a real network, after five epochs on 500 images. Its per-example gradients can scatter in 499 directions at most. In how
+# many do they?
 
 # %%
 rng = np.random.default_rng(0)
@@ -210,12 +210,12 @@ for axis in axes:
 # beyond five standard deviations much more often than a Gaussian; batches of 100 hardly do.
 
 # %% [markdown]
-# The kick of $B$ examples has about $1/B$ of the excess kurtosis of one. The central limit theorem does its work, but on
-# the scale of that kurtosis.
+# The kick of $B$ examples has about $1/B$ of the excess kurtosis of one. So it is nearly Gaussian only for $B$ well above that
+# kurtosis.
 #
-# And where the noise is not isotropic there is no temperature, only one for each direction: $h\,\mathrm{Var}(w)$ follows
-# the noise of that direction. On a quadratic with curvatures 1 and 4, and with noise in the same proportion, the steep
-# direction is four times as hot:
+# And where the noise is not isotropic there is no temperature, only one for each direction: $h\,\mathrm{Var}(w)$ follows the
+# noise of that direction. On a quadratic with curvatures 1 and 4, and with noise in the same proportion, the steep direction
+# is four times as hot:
 
 # %%
 curvatures, eps = np.array([1.0, 4.0]), 1e-3
@@ -225,10 +225,10 @@ assert np.allclose(curvatures * variances, eps / 2 * np.array([1, 4]), rtol=0.01
 # %% [markdown]
 # ## What reshuffling does
 #
-# Hardly anybody draws each batch afresh. One shuffles, and deals out the examples batch by batch, so that each comes once
-# an epoch. A batch still has the variance $(1/B - 1/N) f$. But the kicks of an epoch now sum to zero, because together its
-# batches are the training set. By the argument of [tutorial 1](01_noise_scale.md), $n V + n (n - 1)\, c = 0$ for $n = N/B$
-# batches of variance $V$, any two of them have covariance $c = -f/N$. What one batch does, the others undo.
+# Hardly anybody draws each batch afresh. One shuffles, and deals out the examples batch by batch, so that each comes once an
+# epoch. A batch still has the variance $v = (1/B - 1/N) f$. But the kicks of an epoch now sum to zero, because together its
+# batches are the training set. By the argument of [tutorial 1](01_noise_scale.md), $n v + n (n - 1)\, c = 0$ for $n = N/B$
+# batches, any two of them have covariance $c = -f/N$. What one batch does, the others undo.
 
 # %%
 rng = np.random.default_rng(0)
@@ -270,14 +270,19 @@ right.legend(fontsize=8, loc="lower right")
 # far below 1 where eps h times the updates of an epoch is below 1, and goes to 1 where it is large.
 
 # %% [markdown]
-# At the ends of epochs, where one looks, hardly any noise is left. The law of independent batches comes back only in
-# directions that forget within an epoch, $\varepsilon h N/B \gg 1$. And $g$? As long as an epoch has many updates, the
-# noise that is left still depends on $\varepsilon N/B$ alone, though not in proportion to it:
+# At the ends of epochs, where one looks, hardly any noise is left. Why not none? By then the kick of update $k$ has been
+# multiplied by $(1 - \varepsilon h)^{n - k}$. Were these factors all alike, the kicks would cancel. What is left is the
+# scatter of the factors, which for $\varepsilon h n \ll 1$ go evenly from $1 - \varepsilon h n$ to 1. An even law over that
+# width has the variance $(\varepsilon h n)^2/12$, and this is by how much less noise there is than with independent batches.
+# These come back only in directions that forget within an epoch, $\varepsilon h n \gg 1$. And $g$? The noise that is left
+# still depends on $\varepsilon N/B$ alone, though not in proportion to it: twice the learning rate makes it eight times as
+# large.
 
 # %%
 one, same, double = (stationary.reshuffled_variance(1.0, f, eps, b, 50_000) for eps, b in ((1e-4, 50), (5e-4, 250), (2e-4, 50)))
 assert np.isclose(one, same, rtol=1e-3)
 assert np.isclose(double / one, 2**3, rtol=0.01)
+assert np.isclose(one / stationary.sgd_covariance(1.0, (1 / 50 - 1 / 50_000) * f, 1e-4), (1e-4 * 1000) ** 2 / 12, rtol=0.01)
 
 # %% [markdown]
 # ## Where it stops being true
@@ -291,9 +296,8 @@ assert np.isclose(double / one, 2**3, rtol=0.01)
 # | kicks are independent and identically distributed | **wrong** if the noise depends on $w$ (uncorrelated, yet dependent), or with reshuffling (correlated) |
 # | one temperature for all directions | **wrong** for networks |
 #
-# With all that against it, why use $g$? Because it is for comparing. Two schedules on one network share $F(w)$, its
-# directions and its dependence on $w$; what you change from one to the other is $g$. [Tutorial 3](03_scaling_rules.md) puts
-# it to use.
+# With all that against it, why use $g$? Because it is for comparing. Two schedules on one network share $F(w)$, its directions
+# and its dependence on $w$; what you change from one to the other is $g$. [Tutorial 3](03_scaling_rules.md) puts it to use.
 #
 # ## Exercises
 #
@@ -310,8 +314,8 @@ assert np.isclose(double / one, 2**3, rtol=0.01)
 assert np.isclose(stationary.sgd_covariance(1.0, 1.0, 1.0), 2 * stationary.langevin_covariance(1.0, 0.5))
 
 # %% [markdown]
-# **2.** $g \approx \varepsilon N/B$ doubles, and $k_B T$ with it. But $C$ is a sum and doubles too, so $C/k_B T$ stays, and
-# so does the law of $w$.
+# **2.** $g \approx \varepsilon N/B$ doubles, and $k_B T$ with it. But $C$ is a sum and doubles too, so $C/k_B T$ stays, and so
+# does the law of $w$.
 
 # %%
 once, twice = (temperature(noise_scale(0.1, 10, n), f) for n in (50_000, 100_000))

@@ -23,7 +23,7 @@
 # The training loss is measured on a sample, so that its minima are not quite where those of the test loss are. Let $V$ be a
 # training loss with a wide minimum and a narrow one which is slightly deeper, and let the test loss be $V$ shifted by 0.4 to
 # either side, half each. In a narrow minimum a shift costs more. Where should SGD come to rest? By
-# [tutorial 2](02_sgd_as_langevin.md) its law is Boltzmann's at $\tau = k_B T/N = g f/2N$ (in units of the mean loss, hence
+# [tutorial 2](02_sgd_as_langevin.md) its law is Boltzmann's at $\tau = k_B T/N = g f/(2 N)$ (in units of the mean loss, hence
 # the $N$), so that both losses can be integrated exactly.
 
 # %%
@@ -67,11 +67,13 @@ assert test_means.min() < 0.9 * test_means[-1]
 
 # %% [markdown]
 # Cold, SGD sits in the narrow minimum because it is deeper. Hot, it climbs the walls. In between entropy, which counts how
-# much room there is, takes it to the wide minimum while the walls are still low. That is Smith and Le's argument.
+# much room there is, takes it to the wide minimum while the walls are still low. That is the argument of Smith and Le
+# ([arXiv:1710.06451](https://arxiv.org/abs/1710.06451)).
 #
 # Now let SGD do it. Each of $N = 1000$ examples adds a slope of its own to the loss, of standard deviation 20, and a
 # minibatch the mean of its slopes, which we draw as a normal number of the right variance. Three settings, five batch
-# sizes each. The formula says where the best one of each is.
+# sizes each. The formula says where the best one of each is. We begin at Boltzmann's law, because when cold it takes long to
+# get there; the runs show that SGD stays.
 
 # %%
 n_slopes, s, n_walkers = 1000, 20.0, 400
@@ -83,7 +85,7 @@ def rest_of_sgd(eps, m, sizes):
     """Mean test loss at rest and its standard error for each batch size, over 20 units of time eps/(1 - m)."""
     kick = s * np.sqrt(1 / np.array(sizes) - 1 / n_slopes)[:, None]
     taus = [noise_scale(eps, B, n_slopes, momentum=m) * f / 2 / n_slopes for B in sizes]
-    laws = [boltzmann_density(well.energy, tau, [grid]) for tau in taus]  # start there: to wait for it takes long when cold
+    laws = [boltzmann_density(well.energy, tau, [grid]) for tau in taus]
     w = np.array([rng.choice(grid, n_walkers, p=law / law.sum()) for law in laws])
     optimizer, state, n_steps, losses = sgd(momentum=m), None, round(20 * (1 - m) / eps), []
     state = optimizer.init(w)
@@ -109,8 +111,9 @@ for eps, m, sizes in ((0.01, 0, (4, 6, 10, 14, 20)), (0.02, 0, (8, 12, 20, 28, 4
     assert sizes[np.argmin(exact)] == min(sizes, key=lambda B: abs(B - predicted))
 
 # %% [markdown]
-# The minimum is broad, and the errors are near 0.01. But all three settings lie on the exact curve, which is lowest where
-# the formula says.
+# The minimum is broad and the errors are near 0.01, so that the five measured losses do not tell which one is lowest. But all
+# of them lie on the exact curve, within 4 standard errors and 0.02 for the finite steps; and that is lowest where the formula
+# says.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
@@ -121,13 +124,14 @@ left.set(xlabel="w", ylabel="loss", ylim=(-0.15, 1.5), title="(a) a wide minimum
 left.legend(loc="upper center", fontsize=8)
 right.semilogx(taus, train_means, "--", color=BLACK, label="training, exact")
 right.semilogx(taus, test_means, color=BLUE, label="test, exact")
-for (eps, m, batch_sizes), color, marker in zip(wells, (GREY, GREEN, ORANGE), "osd", strict=True):
+for (eps, m, batch_sizes), color, marker, size in zip(wells, (BLACK, GREEN, ORANGE), "osd", (9, 6, 3), strict=True):
     x = [noise_scale(eps, B, n_slopes, momentum=m) * f / 2 / n_slopes for B in batch_sizes]
     measured, error, _ = wells[eps, m, batch_sizes]
-    right.errorbar(x, measured, error, fmt=marker, color=color, markersize=4, label=f"SGD, $\\varepsilon$ = {eps}, m = {m}")
-right.set(xlabel=r"temperature $\tau = gf/2N$", ylabel="mean loss at rest", ylim=(-0.1, 1.25))
+    look = {"fmt": marker, "color": color, "markersize": size, "markerfacecolor": "none" if size > 3 else color}
+    right.errorbar(x, measured, error, label=f"SGD, $\\varepsilon$ = {eps}, m = {m}", **look)
+right.set(xlabel=r"temperature $\tau = gf/(2N)$", ylabel="mean loss at rest", ylim=(-0.1, 1))
 right.set_title("(b) some noise is best for the test loss")
-right.legend(fontsize=8, loc="upper center")
+right.legend(fontsize=8, loc="upper left", ncols=2)
 # alt: Left, the training loss has a wide minimum and a narrow one that is a little deeper; there the test loss
 # is high. Right, the mean training loss rises with temperature, while the mean test loss falls from 0.65 to a minimum of
 # 0.39 at 0.2 and rises again; SGD at three settings lies on the curve.
@@ -197,7 +201,8 @@ for _, others in curves.values():
 #
 # And $N$? The formula does not say, because $g^*$ may depend on $N$. By tutorial 2, exercise 2, it is $g/N$ that decides
 # where SGD comes to rest on the same kind of loss. If nothing else counted, the best $\varepsilon/B$ would be the same for
-# any $N$. But a larger training set is a better guide, and needs less noise to keep it from nonsense. Four times the data:
+# any $N$. But a larger training set is a better guide, and needs a lower temperature $g/N$ to be kept from nonsense. Four times
+# the data, for as many updates (so that each example is seen a quarter as often, which may be a part of what follows):
 
 # %%
 large_sizes = (32, 64, 125, 250)
@@ -209,6 +214,7 @@ print(
 )
 assert gain - gain_large > 3 * np.hypot(error, error_large)
 assert gain_large < 0 < gain
+assert noise_scale(0.2, 125, 2000, momentum=0.9) / 2000 < noise_scale(0.2, 64, 500, momentum=0.9) / 500
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.5), layout="constrained", sharey=True)
@@ -224,7 +230,7 @@ for batch_sizes, values, color, marker, n in ((sizes, first, BLUE, "o", 500), (l
     axes[2].errorbar(batch_sizes, means, errors, color=color, marker=marker, label=f"N = {n}", **line)
 axes[0].set(ylabel="test accuracy", ylim=(0, 0.72), title="(a) there is a best batch size")
 axes[1].set_title("(b) against g: one curve")
-axes[2].set_title("(c) more data, a larger best batch")
+axes[2].set_title("(c) four times the data")
 ranges = (((8, 32, 128), "batch size B"), ((2, 8, 32), "noise scale g"), ((16, 64, 256), "batch size B"))
 for axis, (ticks, label) in zip(axes, ranges, strict=True):
     axis.set(xscale="log", xlabel=label)
@@ -236,6 +242,9 @@ for axis, (ticks, label) in zip(axes, ranges, strict=True):
 # times the data the accuracy does not fall any more from 125 to 250.
 
 # %% [markdown]
+# With four times the data 64 is not the best any more: 125 and 250 are better, and not told apart. The best batch has grown,
+# and $g/N$ has fallen at it.
+#
 # ## Simulated annealing
 #
 # The best constant noise is a compromise: much finds good minima, little settles in them. Why not one after the other? That

@@ -61,7 +61,7 @@ def optimizer(rule):
 
 
 def my_momentum(m, gradient, a, eps):
-    """The papers' momentum: a <- m a + gradient; w <- w - eps a."""
+    """The trace form of momentum: a <- m a + gradient; w <- w - eps a."""
     a = m * a + gradient
     return -eps * a, a
 
@@ -119,7 +119,7 @@ assert error.law == "the learning rate stands outside the accumulator"
 # %% [markdown]
 # The two forms agree as long as the learning rate stays. The counterexample is as short as can be: one gradient, then none,
 # at half the learning rate. The old gradient should act at the new rate, and acts at the old one, for some $1/(1 - m)$
-# updates. It is a choice rather than a mistake, but another optimizer than the papers'.
+# updates. It is a choice rather than a mistake, but another optimizer than the trace form.
 #
 # Third, a gradient whose weight decay acts on the biases too, while the loss penalises weights only. Fourth, a shuffle
 # that is off by one.
