@@ -87,7 +87,7 @@ right.legend(loc="lower left")
 # Larger batches jitter less, as expected. But drawn without replacement their variance falls faster than $1/B$, and at $B = N$
 # it is gone.
 #
-# ## Where the −1 comes from
+# ## Where the minus one comes from
 #
 # Measure each $x_i$ from the mean of all, so that the $x_i$ sum to 0, and write $\sigma^2 = \frac{1}{N} \sum_i x_i^2$ for the
 # variance of one draw. The batch mean has $B$ variances and $B (B - 1)$ covariances of two different draws, all alike, $c$:

@@ -21,9 +21,9 @@
 #
 # ## The first ceiling: the training set
 #
-# This one needs no measurement. A stage that keeps $\varepsilon/B$ on a batch of $N/10$ has a tenth less of the exact $g$,
-# by [tutorial 3](03_scaling_rules.md), and beyond it soon much less. Moreover an epoch has 10 updates, which is what a
-# momentum of 0.9 needs to follow a change, by [tutorial 5](05_momentum_and_adam.md): the lag is a whole epoch.
+# This one needs no measurement. A stage that keeps $\varepsilon/B$ on a batch of $N/10$ has a tenth less of the exact $g$, by
+# [tutorial 3](03_scaling_rules.md), and beyond it soon much less. Moreover an epoch has 10 updates, which is what a momentum
+# of 0.9 needs to follow a change, by [tutorial 5](05_momentum_and_adam.md): the lag is a whole epoch.
 
 # %%
 import matplotlib.pyplot as plt
@@ -41,13 +41,13 @@ assert np.isclose(noise.lost_epochs(5000, 50_000, 0.9), 1)
 # %% [markdown]
 # ## The second ceiling: the steepest direction
 #
-# Along a direction of curvature $h$, one update multiplies $(w, \varepsilon a)$ by the matrix of tutorial 5. Its
-# determinant is $m$ and its trace $1 + m - \varepsilon h$. Training is stable as long as both eigenvalues $x$, the roots of
+# Along a direction of curvature $h$, one update multiplies $(w, \varepsilon a)$ by the matrix of tutorial 5. Its determinant
+# is $m$ and its trace $1 + m - \varepsilon h$. Training is stable as long as both eigenvalues $x$, the roots of
 # $x^2 - \text{trace} \cdot x + m$, are less than 1 in size. Where can one get out, as $\varepsilon$ grows? Not as a complex
 # pair: their product is $m$, so each has the size $\sqrt m$. Not at $x = 1$, where the polynomial is $\varepsilon h$ and so
 # not 0. At $x = -1$, where it is $1 + \text{trace} + m$, which is 0 at $\varepsilon h = 2 (1 + m)$. Beyond that $w$ swings
 # from side to side, farther with each update. The batch size is not in it. But at a given $\rho$ the learning rate is
-# $\rho B$, and so **the limit on $\varepsilon$ is one on $B$**: $\rho B h < 2 (1 + m)$.
+# $\rho B$, and so **the limit on the learning rate is one on the batch size**: $\rho B h < 2 (1 + m)$.
 
 
 # %%
@@ -74,9 +74,9 @@ for momentum in (0, 0.5, 0.9, 0.98):
 # \varepsilon = \frac{1}{h} \cdot \frac{1}{1 + B_s/B} : \qquad \frac{|G|^2}{2 h} \cdot \frac{1}{1 + B_s/B} .
 # $$
 #
-# Well below $B_s$ twice the batch wants twice the learning rate, the linear rule once more, and gives twice the progress of
-# a step: as much per example, in half the steps. Well above, twice the batch gives nothing. We take the network and the
-# schedule of tutorial 4, train, and measure at the end of the first epoch, on 2000 of the examples.
+# Well below $B_s$ twice the batch wants twice the learning rate, the linear rule once more, and gives twice the progress of a
+# step: as much per example, in half the steps. Well above, twice the batch gives nothing. We take the network and the schedule
+# of tutorial 4, train, and measure at the end of the first epoch, on 2000 of the examples.
 
 # %%
 N, m, l2 = 10_000, 0.9, 1e-4
@@ -180,11 +180,11 @@ axis.legend(loc="upper left", fontsize=9)
 # at the very start the gradient noise scale is 23. The growing schedule, 32, 160, 800, 1000, stays below the lines of all.
 
 # %% [markdown]
-# That is why training **starts with small batches**: while $\rho$ is large, a large batch needs a large learning rate,
-# which the steepest direction does not bear; and the gradient is still strong, so that a large batch is not worth its
-# price. (At the very start even 32 is above $B_s$. That costs some efficiency for an epoch, and no stability.) It is also
-# why it **grows them**: each step of the schedule divides $\rho$ by 5 and lifts the ceiling of stability by 5. And it is
-# why it **stops at $N/10$**, or near it, as at 5120 of 50000: late in training this ceiling is the lowest.
+# That is why training **starts with small batches**: while $\rho$ is large, a large batch needs a large learning rate, which
+# the steepest direction does not bear; and the gradient is still strong, so that a large batch is not worth its price. (At the
+# very start even 32 is above $B_s$. That costs some efficiency for an epoch, and no stability.) It is also why it **grows
+# them**: each step of the schedule divides $\rho$ by 5 and lifts the ceiling of stability by 5. And it is why it **stops** at
+# $N/10$, or near it, as at 5120 of 50000: late in training this ceiling is the lowest.
 #
 # That $B_s$ rises too is no accident. Let SGD rest on a quadratic. Along each direction $|G|^2$ is $h^2\,\mathrm{Var}(w)$ on
 # average, which by [tutorial 2](02_sgd_as_langevin.md) is $\rho h S/(2 (1 - m))$ at small $\varepsilon$. Their sum has
@@ -194,9 +194,8 @@ axis.legend(loc="upper left", fontsize=9)
 # B_s = \frac{2 (1 - m)}{\rho\, \bar h}, \qquad \bar h = \frac{\mathrm{tr}(H S)}{\mathrm{tr}\,S},
 # $$
 #
-# where $\bar h$ is the mean curvature that the noise meets. Like the ceiling of stability it goes with $1/\rho$: the
-# gradient that is left is what the noise keeps up. First the formula, then the network, which is no quadratic and not at
-# rest:
+# where $\bar h$ is the mean curvature that the noise meets. Like the ceiling of stability it goes with $1/\rho$: the gradient
+# that is left is what the noise keeps up. First the formula, then the network, which is no quadratic and not at rest:
 
 # %%
 H, S = np.array([[2.0, 0.3], [0.3, 0.5]]), np.array([[0.7, -0.1], [-0.1, 0.2]])
@@ -260,11 +259,11 @@ axis.legend(loc="upper left", fontsize=9)
 
 # %% [markdown]
 # In the first stage **stability is a wall** where the run begins: 160 is fine, 320 is not. In the second 5000 is beyond the
-# ceiling and costs 40%, but nothing blows up: a network can move to where it is less steep. **$B_s$ is the softest**: in
-# the second stage 640 and 1600 are beyond it, and end within a tenth of the loss at 32, in 20 and 50 times fewer steps. Its
-# argument gave all directions one curvature. In flatter ones the best $\varepsilon$ is larger, and larger steps can pay
-# until the steepest stops them. **$N/10$** does no visible harm to the training loss in the third stage. But beyond it a
-# tenth or more of $g$ is lost, for next to no updates.
+# ceiling and costs 40%, but nothing blows up: a network can move to where it is less steep. **$B_s$ is the softest**: in the
+# second stage 640 and 1600 are beyond it, and end within a tenth of the loss at 32, in 20 and 50 times fewer steps. Its
+# argument gave all directions one curvature. In flatter ones the best $\varepsilon$ is larger, and larger steps can pay until
+# the steepest stops them. **The first is no wall**: crossing $N/10$ does no visible harm to the training loss in the third
+# stage. But beyond it a tenth or more of $g$ is lost, for next to no updates.
 #
 # ## Where it stops being true
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 8. Can noise help? The best batch size
 #
-# So far noise was the price of speed. If it were only that, the largest batch would always generalise best, and it does
-# not. Why would a noisier gradient lead to a better model? And if there is a best amount of noise, which batch size has it?
+# So far noise was the price of speed. If it were only that, the largest batch would always generalise best, and it does not.
+# Why would a noisier gradient lead to a better model? And if there is a best amount of noise, which batch size has it?
 #
 # The answer: if what you care about depends on learning rate, batch size and momentum through the noise scale alone, and is
 # best at $g^*$, then the best batch size is the solution of $g = g^*$,
@@ -70,10 +70,10 @@ assert test_means.min() < 0.9 * test_means[-1]
 # much room there is, takes it to the wide minimum while the walls are still low. That is the argument of Smith and Le
 # ([arXiv:1710.06451](https://arxiv.org/abs/1710.06451)).
 #
-# Now let SGD do it. Each of $N = 1000$ examples adds a slope of its own to the loss, of standard deviation 20, and a
-# minibatch the mean of its slopes, which we draw as a normal number of the right variance. Three settings, five batch
-# sizes each. The formula says where the best one of each is. We begin at Boltzmann's law, because when cold it takes long to
-# get there; the runs show that SGD stays.
+# Now let SGD do it. Each of $N = 1000$ examples adds a slope of its own to the loss, of standard deviation 20, and a minibatch
+# the mean of its slopes, which we draw as a normal number of the right variance. Three settings, five batch sizes each. The
+# formula says where the best one of each is. We begin at Boltzmann's law, because when cold it takes long to get there; the
+# runs show that SGD stays.
 
 # %%
 n_slopes, s, n_walkers = 1000, 20.0, 400
@@ -139,13 +139,13 @@ right.legend(fontsize=8, loc="upper left", ncols=2)
 # %% [markdown]
 # ## A network, with error bars
 #
-# Does a network have such an optimum? We make a case in which seconds suffice to see it: a small network, 500 images of
-# 7x7 pixels, and half of their labels drawn again at random. To fit those is to learn nonsense by heart, which takes
-# little noise; to learn anything takes not too much.
+# Does a network have such an optimum? We make a case in which seconds suffice to see it: a small network, 500 images of 7x7
+# pixels, and half of their labels drawn again at random. To fit those is to learn nonsense by heart, which takes little noise;
+# to learn anything takes not too much.
 #
-# Learning rate and momentum are constant, every batch is drawn afresh, and all batch sizes of a curve make the same number
-# of updates, up to whole epochs. From curve to curve we keep the *time*, updates times $\varepsilon/(1 - m)$, and ask
-# for the same values of $g$ by other means: half the learning rate, or less momentum.
+# Learning rate and momentum are constant, every batch is drawn afresh, and all batch sizes of a curve make the same number of
+# updates, up to whole epochs. From curve to curve we keep the *time*, updates times $\varepsilon/(1 - m)$, and ask for the
+# same values of $g$ by other means: half the learning rate, or less momentum.
 
 # %%
 full = load_fashion(2000)
@@ -196,13 +196,13 @@ for _, others in curves.values():
 
 # %% [markdown]
 # There is an optimum. To either side accuracy is lost. Half the learning rate moves the curve to half the batch size; less
-# momentum, made up for by a larger learning rate, leaves it where it was; and against $g$ all three are one curve. So the
-# best batch size goes with $\varepsilon/(1 - m)$.
+# momentum, made up for by a larger learning rate, leaves it where it was; and against $g$ all three are one curve. So the best
+# batch size goes with $\varepsilon/(1 - m)$.
 #
-# And $N$? The formula does not say, because $g^*$ may depend on $N$. By tutorial 2, exercise 2, it is $g/N$ that decides
-# where SGD comes to rest on the same kind of loss. If nothing else counted, the best $\varepsilon/B$ would be the same for
-# any $N$. But a larger training set is a better guide, and needs a lower temperature $g/N$ to be kept from nonsense. Four times
-# the data, for as many updates (so that each example is seen a quarter as often, which may be a part of what follows):
+# And $N$? The formula does not say, because $g^*$ may depend on $N$. By tutorial 2, exercise 2, it is $g/N$ that decides where
+# SGD comes to rest on the same kind of loss. If nothing else counted, the best $\varepsilon/B$ would be the same for any $N$.
+# But a larger training set is a better guide, and needs a lower temperature $g/N$ to be kept from nonsense. Four times the
+# data, for as many updates (so that each example is seen a quarter as often, which may be a part of what follows):
 
 # %%
 large_sizes = (32, 64, 125, 250)
@@ -247,8 +247,8 @@ for axis, (ticks, label) in zip(axes, ranges, strict=True):
 #
 # ## Simulated annealing
 #
-# The best constant noise is a compromise: much finds good minima, little settles in them. Why not one after the other? That
-# is simulated annealing. On a rugged landscape we let walkers start anywhere and end at the same low temperature: held cold
+# The best constant noise is a compromise: much finds good minima, little settles in them. Why not one after the other? That is
+# simulated annealing. On a rugged landscape we let walkers start anywhere and end at the same low temperature: held cold
 # throughout, or cooled from hot slowly. A third group stays hot.
 
 # %%
@@ -292,8 +292,8 @@ middle.legend(fontsize=8, loc="upper right")
 # makes little difference.
 
 # %% [markdown]
-# Held cold, each walker stays in the nearest minimum. Held hot, none settles. For SGD the temperature is $g f/2$, so a
-# falling learning rate is a cooling, and so is a growing batch: [tutorial 4](04_dont_decay.md) tries both.
+# Held cold, each walker stays in the nearest minimum. Held hot, none settles. For SGD the temperature is $g f/2$, so a falling
+# learning rate is a cooling, and so is a growing batch: [tutorial 4](04_dont_decay.md) tries both.
 #
 # ## Where it stops being true
 #
@@ -315,7 +315,7 @@ middle.legend(fontsize=8, loc="upper right")
 #
 # ## Answers
 #
-# **1.** At $g^* = 14.6$, so at $B = 170$. The proportional rule gives 192, an eighth too large, because the -1 counts.
+# **1.** At $g^* = 14.6$, so at $B = 170$. The proportional rule gives 192, an eighth too large, because the $-1$ counts.
 
 # %%
 g_star = noise_scale(0.1, 64, 1000, momentum=0.9)

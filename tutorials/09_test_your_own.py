@@ -1,17 +1,18 @@
 # %% [markdown]
 # # 9. Is your own implementation right?
 #
-# You have ported the noise scale to your code base, or written an optimizer, a sampler, a gradient. It runs, and the loss
-# goes down. A wrong factor would not stop it. How do you find out, and how far can you trust the answer?
+# You have ported the noise scale to your code base, or written an optimizer, a sampler, a gradient. It runs, and the loss goes
+# down. A wrong factor would not stop it. How do you find out, and how far can you trust the answer?
 #
 # The answer is to state laws that hold for *every* input, and to let a program look for an input that breaks one. An error
 # that shows in a fraction $p$ of the inputs goes unseen in $n$ independent draws with probability
 #
 # $$
-# P(\text{missed}) = (1 - p)^n \approx e^{-p n} .
+# P(\text{missed}) = (1 - p)^n ,
 # $$
 #
-# So what counts is not how many inputs you try but where they are drawn: where $p$ is large.
+# for small $p$ about $e^{-p n}$. So what counts is not only how many inputs you try but where they are drawn: where $p$ is
+# large.
 #
 # ## What you will learn
 #
@@ -23,8 +24,8 @@
 #
 # ## A right one of each
 #
-# The module `sgdnoise.testing` takes your implementation as an argument. Here are a noise scale and an optimizer as
-# somebody else might write them; the model and the sampler are the package's own.
+# The module `sgdnoise.testing` takes your implementation as an argument. Here are a noise scale and an optimizer as somebody
+# else might write them; the model and the sampler are the package's own.
 
 # %%
 from fractions import Fraction
@@ -101,9 +102,9 @@ assert all(np.isclose(rounded(0.1, B, 50_000), noise_scale(0.1, B, 50_000)) for 
 assert error.law.startswith("g / eps is N times the batch mean's variance over every possible minibatch")
 
 # %% [markdown]
-# Read it from the top. The law is the definition of $g$ from [tutorial 1](01_noise_scale.md). It broke for four examples,
-# in batches of three. The value expected was found by going through all batches, and so without the formula. Next, momentum
-# with the learning rate inside, as some frameworks have it:
+# Read it from the top. The law is the definition of $g$ from [tutorial 1](01_noise_scale.md). It broke for four examples, in
+# batches of three. The value expected was found by going through all batches, and so without the formula. Next, momentum with
+# the learning rate inside, as some frameworks have it:
 
 
 # %%
@@ -117,12 +118,12 @@ error = failure(check_optimizer, optimizer(velocity_form))
 assert error.law == "the learning rate stands outside the accumulator"
 
 # %% [markdown]
-# The two forms agree as long as the learning rate stays. The counterexample is as short as can be: one gradient, then none,
-# at half the learning rate. The old gradient should act at the new rate, and acts at the old one, for some $1/(1 - m)$
-# updates. It is a choice rather than a mistake, but another optimizer than the trace form.
+# The two forms agree as long as the learning rate stays. The counterexample is as short as can be: one gradient, then none, at
+# half the learning rate. The old gradient should act at the new rate, and acts at the old one, for some $1/(1 - m)$ updates.
+# It is a choice rather than a mistake, but another optimizer than the trace form.
 #
-# Third, a gradient whose weight decay acts on the biases too, while the loss penalises weights only. Fourth, a shuffle
-# that is off by one.
+# Third, a gradient whose weight decay acts on the biases too, while the loss penalises weights only. Fourth, a shuffle that is
+# off by one.
 
 
 # %%
@@ -146,8 +147,8 @@ assert error.law == "every example is equally likely in every batch"
 
 # %% [markdown]
 # The last failure is of another kind. That examples come equally often is true on the average only, so the check measures,
-# over 4000 epochs, and gives a standard error. It complains beyond 5.5 of them, which happens to a right
-# sampler with a probability below one in a million:
+# over 4000 epochs, and gives a standard error. It complains beyond 5.5 of them, which happens to a right sampler with a
+# probability below one in a million:
 
 # %%
 assert 17 * 2 * norm.sf(5.5) < 1e-6  # it makes 17 comparisons
@@ -186,9 +187,9 @@ assert all(holds(B, 50_000) for B in (100, 250, 1000, 5000))
 #
 # ## Where to draw
 #
-# Take an error that shows in the full batch only, $B = N$. If $N$ is drawn evenly from 1 to $M$ and then $B$ from 1 to $N$,
-# a draw hits it with probability $p = \frac{1}{M} \sum_N \frac{1}{N}$. Draws are independent, so all $n$ miss with
-# probability $(1 - p)^n$: a small $M$ finds the error at once, a large one never does.
+# Take an error that shows in the full batch only, $B = N$. If $N$ is drawn evenly from 1 to $M$ and then $B$ from 1 to $N$, a
+# draw hits it with probability $p = \frac{1}{M} \sum_N \frac{1}{N}$. Draws are independent, so all $n$ miss with probability
+# $(1 - p)^n$: a small $M$ finds the error soon, a large one hardly ever.
 
 # %%
 n_draws, n_repeats = 100, 2000
@@ -219,8 +220,8 @@ assert np.mean([B == N for B, N in seen]) > 0.05 > 1000 * np.mean(1 / np.arange(
 # %% [markdown]
 # For $N$ up to a million $p$ is 14 in a million, and 200 even draws would not do. But Hypothesis does not draw evenly. It
 # likes small numbers, repeats numbers and tries the ends of intervals: of its 200 draws more than one in twenty are full
-# batches, as the assert says. And where an edge is known, one does not rely on luck but makes it a law of its own: the
-# first law of `check_noise_scale` is that the full batch has no noise.
+# batches, as the assert says. And where an edge is known, one does not rely on luck but makes it a law of its own: the first
+# law of `check_noise_scale` is that the full batch has no noise.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
@@ -247,9 +248,9 @@ right.legend(loc="lower right", fontsize=8)
 # ## One of your own
 #
 # Say you have written the exact rule of [tutorial 3](03_scaling_rules.md): on a batch $K$ times as large the learning rate
-# that keeps $g$. A property test needs three things. *Inputs*: draw $N$, then $B$, then $K$, each within what the last
-# allows, so that none is thrown away. *A law*: $g$ is what it was. *Exact numbers*, if possible: fractions, for which `==`
-# means what it says.
+# that keeps $g$. A property test needs three things. *Inputs*: draw $N$, then $B$, then $K$, each within what the last allows,
+# so that none is thrown away. *A law*: $g$ is what it was. *Exact numbers*, if possible: fractions, for which `==` means what
+# it says.
 
 # %%
 sizes = st.integers(2, 1000).flatmap(lambda N: st.tuples(st.integers(1, N - 1), st.just(N)))
@@ -317,13 +318,13 @@ error = failure(check_optimizer, optimizer(averaging))
 assert np.allclose((error.expected, error.got), (-8 / 7, -1))
 
 # %% [markdown]
-# **2.** $0.99^n = 0.001$, so $n = \ln 1000/0.01005 = 688$.
+# **2.** $0.99^n = 0.001$, so $n = \ln 1000/0.01005 = 687.3$: it takes 688.
 
 # %%
 assert 0.99**687 > 0.001 > 0.99**688
 
 # %% [markdown]
-# **3.** $g = \varepsilon N/B$, which has lost its -1. Rule and $g$ are then wrong together and agree. A law that compares
+# **3.** $g = \varepsilon N/B$, which has lost its $-1$. Rule and $g$ are then wrong together and agree. A law that compares
 # your code with your code finds contradictions, not errors; so the specification goes through all minibatches instead.
 
 # %%

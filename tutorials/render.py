@@ -35,6 +35,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 _CODE_SPAN = re.compile(r"(`[^`]*`)")
 _INLINE_FORMULA = re.compile(r"\$([^$]+)\$")
+_NOT_SHOWN = {  # what GitHub is known to leave raw, or to refuse
+    "a letter or digit directly before a formula": re.compile(r"\w\$`"),
+    "a formula at the end of bold or italics": re.compile(r"`\$\*"),
+    "a formula in the text of a link": re.compile(r"\[[^]]*\$`[^]]*\]\("),
+    "a macro that it refuses": re.compile(r"\\(?:operatorname|mbox|phantom|newcommand)\b"),
+}
 
 
 @dataclass
@@ -86,8 +92,13 @@ def split(source: str) -> list[Cell]:
     return cells
 
 
+def _inline(match: re.Match[str]) -> str:
+    """Return an inline formula between GitHub's delimiters, where a < could begin a tag."""
+    return f"$`{match[1].replace('<', chr(92) + 'lt')}`$"
+
+
 def github_math(prose: str) -> str:
-    """Turn dollar signs into GitHub's delimiters, outside of code."""
+    """Turn dollar signs into GitHub's delimiters, outside of code, and refuse what GitHub may not show."""
     lines, fenced, displayed = [], False, False
     for line in prose.splitlines():
         if line.startswith("```"):
@@ -99,8 +110,12 @@ def github_math(prose: str) -> str:
             parts = _CODE_SPAN.split(line)
             if any(part.count("$") % 2 for part in parts[::2]):
                 raise ValueError(f"a formula must begin and end in one line, got {line!r}")
-            parts[::2] = [_INLINE_FORMULA.sub(r"$`\1`$", part) for part in parts[::2]]
+            parts[::2] = [_INLINE_FORMULA.sub(_inline, part) for part in parts[::2]]
             line = "".join(parts)
+        if not fenced:
+            for form, pattern in _NOT_SHOWN.items():
+                if pattern.search(line):
+                    raise ValueError(f"GitHub may not show {form}, got {line!r}")
         lines.append(line)
     return "\n".join(lines)
 
