@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -322,6 +323,10 @@ def _past_tenth(n_train: int) -> str:
     )
 
 
+def _warning(text: str) -> str:
+    return textwrap.fill(f"warning: {text}", 98, subsequent_indent="  ")
+
+
 def _convert_text(answer: dict[str, Any]) -> str:
     columns = [answer["before"], answer["linear_rule"], answer["exact_rule"]]
     lines = [f"{'N = ' + str(answer['n_train']):32}{'before':>12}{'linear rule':>14}{'exact rule':>14}"]
@@ -335,7 +340,7 @@ def _convert_text(answer: dict[str, Any]) -> str:
             else:
                 cells.append(str(column[key]) if isinstance(column[key], int) else f"{column[key]:.5g}")
         lines.append(f"{label:32}{cells[0]:>12}{cells[1]:>14}{cells[2]:>14}")
-    lines += [f"warning: {warning}" for warning in answer["warnings"]]
+    lines += [_warning(text) for text in answer["warnings"]]
     return "\n".join(lines)
 
 
@@ -375,8 +380,8 @@ def _schedule(args: argparse.Namespace) -> int:
         return 0
     for name, schedule in schedules.items():
         print(f"{name}: {schedule.n_updates(n_train)} updates\n{schedule.table(n_train, momentum)}\n")
-    for warning in warnings:
-        print(f"warning: {warning}")
+    for text in warnings:
+        print(_warning(text))
     return 0
 
 

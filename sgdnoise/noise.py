@@ -406,6 +406,7 @@ def lost_epochs(batch_size: Number, n_train: Number, momentum: Number) -> Number
     Notes
     -----
     B/(N (1 - m)), from the accumulator A(s) = G/(1 - m) (1 - exp(-(1 - m) s)) after s updates of a constant gradient G.
+    The steps that are missing while it fills add up to m/(1 - m) exactly; the paper leaves out the m in front.
 
     Convention: trace-form momentum; the velocity and EMA forms lag alike.
 

@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.parametrize("block", re.findall(r"```console\n\$ sgdnoise (.*?)```", README, flags=re.DOTALL))
 def test_console_blocks(block, capsys):
-    command, _, expected = block.partition("\n")
+    command, _, expected = block.replace("\\\n", "").partition("\n")
     with pytest.raises(SystemExit):
         main(shlex.split(command))
     assert capsys.readouterr().out == expected

@@ -69,9 +69,9 @@ noise can only enlarge, resampling adds noise of its own, and the interval lies 
 
 | figure | verdict | value [95% interval] | holds if | negative control | claim |
 |---|---|---|---|---|---|
-| fig1 | HOLDS | 0.0457 \[0.03, 0.06\] | at most 0.1 | 0.7, flagged | curves agree |
-| fig2 | HOLDS WITHIN | 3 | at least 2 | 9, NOT FLAGGED | the law is exact (within B \<= N/10) |
-| fig2 | FAILS | 0.2 | at most 0.1 | 0.3, flagged | it is \*so\* |
+| [`fig1`](#title-of-fig1) | HOLDS | 0.0457~\[0.03,~0.06\] | at~most~0.1 | 0.7,~flagged | curves agree |
+| [`fig2`](#title-of-fig2) | HOLDS WITHIN | 3 | at~least~2 | 9,~NOT~FLAGGED | the law is exact (within B \<= N/10) |
+| [`fig2`](#title-of-fig2) | **FAILS** | 0.2 | at~most~0.1 | 0.3,~flagged | it is \*so\* |
 
 ## Title of fig1
 
@@ -79,7 +79,7 @@ noise can only enlarge, resampling adds noise of its own, and the interval lies 
 
 `sgdnoise reproduce fig1`: 3.2 minutes of computing.
 
-- HOLDS: curves agree (P1, fig. 2): max \|a\|/\|b\| = 0.0457 \[0.03, 0.06\], at most 0.1; control (eps/B): 0.7, flagged
+- HOLDS: curves agree (P1, fig. 2); max \|a\|/\|b\|: 0.0457 \[0.03, 0.06\], at most 0.1; control (eps/B): 0.7, flagged
 
 ## Title of fig2
 
@@ -87,9 +87,9 @@ noise can only enlarge, resampling adds noise of its own, and the interval lies 
 
 `sgdnoise reproduce fig2`: 3.2 minutes of computing.
 
-- HOLDS WITHIN B \<= N/10: the law is exact (measured here): ratio = 3, at least 2; control (c): 9, NOT FLAGGED
-- FAILS: it is \*so\* (P1, sec. 4): x = 0.2, at most 0.1; control (y): 0.3, flagged
-"""
+- HOLDS WITHIN B \<= N/10: the law is exact (measured here); ratio: 3, at least 2; control (c): 9, NOT FLAGGED
+- FAILS: it is \*so\* (P1, sec. 4); x: 0.2, at most 0.1; control (y): 0.3, flagged
+""".replace("~", "\N{NO-BREAK SPACE}")
     )
 
 

@@ -372,7 +372,7 @@ def _plot_ends(axis: Axes, curves: list[dict[str, Any]], boltzmann: dict[str, fl
         if dynamics != "langevin":
             for position, protocol in zip(x, PROTOCOLS, strict=True):
                 if protocol != "hot":
-                    text = f"{ends[protocol]['n_updates']:,} updates".replace(",", " ")
+                    text = f"{ends[protocol]['n_updates']} updates"
                     y = ends[protocol]["mean"][-1] + (0.12 if dynamics == "decay" else -0.12)
                     align = "bottom" if dynamics == "decay" else "top"
                     axis.text(position, y, text, color=sgd_colours[dynamics], ha="center", va=align)

@@ -278,7 +278,7 @@ def _plot_rest(axis: Axes, result: dict[str, Any]) -> None:
     axis.text(0.53, 0.52, "linear rule:\n(N - K B)/(N - B)", color=_STYLES["linear"]["color"])
     axis.text(0.2, 0.12, "learning rate left as it is", color="#555555")
     axis.axvline(0.1, color="#999999", linewidth=0.8, linestyle=":")
-    axis.text(0.11, 0.02, "N/10", color="#666666")
+    axis.text(0.11, 1.93, "N/10", color="#666666", va="top")
     axis.set(xlim=(0, 1), ylim=(0, 2), xlabel="scaled batch size over training-set size, K B/N")
     axis.set_ylabel("temperature over that at K = 1")
     axis.set_title("(a) at rest: the linear rule loses noise, exact g ends")

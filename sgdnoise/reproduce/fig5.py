@@ -226,6 +226,7 @@ def plot(result: dict[str, Any]) -> Figure:
             price.plot(paper, y + 0.13, "D", color="#999999", markersize=5)
             ticks[y] = f"{name}\n{count['exact']:.0f} updates\n(paper: {count['paper']})"
         by_update.set(xscale="log", xlabel="parameter updates", ylabel="test accuracy (%)", ylim=(min(76.0, lowest - 3), 92))
+        by_update.set_xlim(right=3 * max(result["curves"]["original"]["n_updates"]))  # room for a label
         by_update.set_title(f"(a) {result['n_epochs']} epochs each, equal eps N/(B (1 - m))")
         price.axvline(0, color="#999999", linewidth=0.8)
         price.set_yticks(list(ticks), list(ticks.values()), fontsize=8)

@@ -190,8 +190,11 @@ def _markdown_table(records: Sequence[Record]) -> str:
     lines = [f"| {' | '.join([*_COLUMNS, 'claim'])} |", "|---" * (len(_COLUMNS) + 1) + "|"]
     for record in records:
         for verdict in verdicts(record):
-            cells = [record["figure"], *_cells(verdict), _claim(verdict)]
-            lines.append(f"| {' | '.join(_escaped(cell) for cell in cells)} |")
+            kind, *numbers = _cells(verdict)
+            kind = f"**{kind}**" if kind == "FAILS" else kind
+            numbers = [_escaped(cell).replace(" ", "\N{NO-BREAK SPACE}") for cell in numbers]
+            link = f"[`{record['figure']}`](#{_anchor(record['title'])})"
+            lines.append(f"| {' | '.join((link, kind, *numbers, _escaped(_claim(verdict))))} |")
     return "\n".join(lines)
 
 

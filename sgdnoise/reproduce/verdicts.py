@@ -77,10 +77,10 @@ class Verdict:
     def __str__(self) -> str:
         """One line to print."""
         interval = "" if self.interval is None else f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]"
-        measured = f"{self.statistic} = {self.value:.3g}{interval}, {self.relation} {self.threshold:g}"
+        measured = f"{self.statistic}: {self.value:.3g}{interval}, {self.relation} {self.threshold:g}"
         flagged = "flagged" if self.control_flagged else "NOT FLAGGED"
         control = f"control ({self.control}): {self.control_value:.3g}, {flagged}"
-        return f"{self.word}: {self.claim} ({self.source}): {measured}; {control}"
+        return f"{self.word}: {self.claim} ({self.source}); {measured}; {control}"
 
     def _passes(self, value: float) -> bool:
         return value <= self.threshold if self.relation == "at most" else value >= self.threshold

@@ -255,9 +255,8 @@ def plot(result: dict[str, Any]) -> Figure:
         step = sorted((p["temperature"], p["at_this_step"]) for p in result["sgd"])
         sgd.plot(*zip(*step, strict=True), color="#000000", linewidth=1, linestyle="--", label="the same, at this finite step")
         for p in result["sgd"]:
-            sgd.annotate(
-                f"B={p['batch_size']}", (p["temperature"], p["measured"]), (4, -13), textcoords="offset points", size=8
-            )
+            at, box = (p["temperature"], p["measured"]), {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            sgd.annotate(f"B={p['batch_size']}", at, (9, -15), textcoords="offset points", ha="center", size=8, bbox=box)
         setting = result["sgd_setting"]
         sgd.set_title("(d) SGD: a smaller batch does the same")
         sgd.set_xlabel(f"g F/2, with g = {setting['learning_rate']:g} ({setting['n_train']}/B - 1)")
