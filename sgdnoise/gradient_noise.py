@@ -334,6 +334,7 @@ def curvature_noise_scale(
     References
     ----------
     McCandlish et al. 2018, arXiv:1812.06162, section 2.2.
+    Tutorial 6, ``tutorials/06_how_large_a_batch.md``, uses tr(H S).
 
     Examples
     --------
