@@ -141,7 +141,7 @@ for means, replace, spread in ((without, False, S), (replaced, True, x.var())):
     for B in sizes:
         law = minibatch_covariance(spread, B, N, replace=replace)
         squares = (means[B] - x.mean()) ** 2
-        assert abs(squares.mean() - law) <= 5 * squares.std() / n_draws**0.5 + 1e-20  # 1e-20: rounding, where the law is 0
+        assert abs(squares.mean() - law) <= 5 * squares.std() / n_draws**0.5 + 1e-20  # 1e-20: for rounding
 
 # %% [markdown]
 # ## From a variance to a time step to g
@@ -210,7 +210,7 @@ for eps, B, m in settings:
     dt = eps / (1 - m) / N
     n_updates = round(1 / (N * dt))  # all for the same time, 1/N
     curves.append(spread_by_kicks(eps, B, m, n_updates))
-    done = 1 - m ** np.arange(1, n_updates + 1)  # the part of a kick that has taken effect, the latest kick first
+    done = 1 - m ** np.arange(1, n_updates + 1)  # what a kick has done so far, the latest kick first
     exact = noise_scale(eps, B, N, momentum=m) * dt * (done**2).sum()
     assert abs(curves[-1][-1] / exact - 1) < 5 * (2 / n_copies) ** 0.5
 
@@ -222,8 +222,10 @@ for (eps, B, m), spread, (color, line) in zip(settings, curves, styles, strict=T
     label = f"$\\varepsilon$ = {eps:.3g}, B = {B}, m = {m}: g = {noise_scale(eps, B, N, momentum=m):.2g}"
     axes[0].plot(updates, N * spread, line, color=color, markersize=3)
     axes[1].plot(updates * eps / (1 - m), N * spread, line, color=color, label=label, markersize=3)
-axes[0].set(xlabel="updates", ylabel="N Var(sum of kicks) / S", ylim=(0, 0.4), title="(a) against updates: nothing in common")
-axes[1].set(xlabel="N x time = updates x $\\varepsilon$/(1 - m)", title="(b) against time: equal g, equal slope")
+axes[0].set(xlabel="updates", ylabel="N Var(sum of kicks) / S", ylim=(0, 0.4))
+axes[0].set_title("(a) against updates: nothing in common")
+axes[1].set_xlabel("N x time = updates x $\\varepsilon$/(1 - m)")
+axes[1].set_title("(b) against time: equal g, equal slope")
 axes[1].legend(fontsize=8, loc="upper left")
 # alt: Spread of the parameters by minibatch kicks for five settings. Against updates the slopes differ by a factor of ten and
 # more. Against time the four settings of equal g lie on one line, the one with momentum a little behind, while the fifth,
