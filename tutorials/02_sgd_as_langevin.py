@@ -43,8 +43,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import norm
 
-from sgdnoise import MLP, load_fashion, minibatch_covariance, minibatches, noise_scale, sgd, stationary, temperature
+from sgdnoise import MLP, load_fashion, minibatch_covariance, minibatches, noise_scale, sgd, temperature
 from sgdnoise.boltzmann import boltzmann_density
+from sgdnoise.stationary import langevin_covariance, reshuffled_variance, sgd_covariance
 
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
 rng = np.random.default_rng(0)
@@ -91,7 +92,7 @@ rates, n_copies, ratios = (0.02, 0.1, 0.3, 0.6, 1.0, 1.5), 4000, []
 for eps in rates:  # h = 1
     w2 = run(lambda w, i: w - x[i], eps, 30 + int(6 / eps), n_copies) ** 2
     boltzmann = temperature(noise_scale(eps, B, N), f) / N
-    exact = stationary.sgd_covariance(1.0, (1 / B - 1 / N) * f, eps)
+    exact = sgd_covariance(1.0, (1 / B - 1 / N) * f, eps)
     assert np.isclose(exact, boltzmann / (1 - eps / 2))
     assert abs(w2.mean() - exact) < 5 * w2.std() / n_copies**0.5
     ratios.append(w2.mean() / boltzmann)
@@ -135,21 +136,21 @@ for _ in range(2):
     w = w - eps * a[i] * (a[i] * w - y[i])
 pairs = kicks[0] * kicks[1]
 strong = abs(kicks[0]) > np.quantile(abs(kicks[0]), 0.9)
-next_strength = np.mean(kicks[1][strong] ** 2) / np.mean(kicks[1][~strong] ** 2)
+stronger = np.mean(kicks[1][strong] ** 2) / np.mean(kicks[1][~strong] ** 2)
 print(f"correlation of one kick and the next: {pairs.mean() / np.mean(kicks[0] ** 2):.3f}")
-print(f"after the strongest tenth of kicks, the next has {next_strength:.1f} times the variance it has after others")
+print(f"after the strongest tenth of kicks, the next has {stronger:.1f} times the variance it has after others")
 assert abs(pairs.mean()) < 5 * pairs.std() / n_copies**0.5
-assert next_strength > 1.3
+assert stronger > 1.3
 
-keep = 1 - eps * a**2  # what an update leaves of w
-exact = eps**2 * np.mean((a * y) ** 2) / (1 - np.mean(keep**2))
-constant = stationary.sgd_covariance(h, np.mean((a * y) ** 2), eps)  # the noise of the minimum, everywhere
-fourth = (6 * eps**2 * np.mean((keep * a * y) ** 2) * exact + eps**4 * np.mean((a * y) ** 4)) / (1 - np.mean(keep**4))
-kurtosis = np.mean(at_rest**4) / at_rest.var() ** 2 - 3
-print(f"variance {at_rest.var():.3f}, exact {exact:.3f}; if the noise were the minimum's everywhere, {constant:.3f}")
+keep, pull = 1 - eps * a**2, a * y  # an update takes w to keep * w + eps * pull
+exact = eps**2 * np.mean(pull**2) / (1 - np.mean(keep**2))
+constant = sgd_covariance(h, np.mean(pull**2), eps)  # the noise of the minimum, everywhere
+fourth = (6 * eps**2 * np.mean((keep * pull) ** 2) * exact + eps**4 * np.mean(pull**4)) / (1 - np.mean(keep**4))
+variance, kurtosis = at_rest.var(), np.mean(at_rest**4) / at_rest.var() ** 2 - 3
+print(f"variance {variance:.3f}, exact {exact:.3f}; if the noise were the minimum's everywhere, {constant:.3f}")
 print(f"excess kurtosis {kurtosis:.1f}, exact {fourth / exact**2 - 3:.1f}; of a Gaussian, 0")
-assert np.isclose(exact, eps * np.mean((a * y) ** 2) / (2 * h - eps * np.mean(a**4)))
-assert np.isclose(at_rest.var(), exact, rtol=0.05)
+assert np.isclose(exact, eps * np.mean(pull**2) / (2 * h - eps * np.mean(a**4)))
+assert np.isclose(variance, exact, rtol=0.05)
 assert np.isclose(kurtosis, fourth / exact**2 - 3, rtol=0.2)
 assert exact > 1.3 * constant
 
@@ -175,7 +176,7 @@ for _ in range(5):
         params = params + step
 gradients = model.per_example_gradients(params, X, labels)
 centred = gradients - gradients.mean(axis=0)
-spectrum, vectors = np.linalg.eigh(centred @ centred.T / 499)  # its eigenvalues are those of the covariance that are not 0
+spectrum, vectors = np.linalg.eigh(centred @ centred.T / 499)  # the covariance's eigenvalues that are not 0
 share = spectrum[::-1] / spectrum.sum()
 along = vectors[:, -1]  # of each example's gradient, the part along the noisiest direction, up to a factor
 samples = {B: rng.permuted(np.tile(along, (4000, 1)), axis=1)[:, :B].mean(axis=1) for B in (1, 10, 100)}
@@ -194,7 +195,8 @@ axes[0].plot(w, norm.pdf(w, scale=constant**0.5), "--", color=BLACK, label="if n
 axes[0].set(yscale="log", ylim=(1e-5, 100), xlabel="w", ylabel="density", title="(a) regression: heavy tails")
 axes[1].loglog(np.arange(1, 500), share[:-1], color=BLUE, label="network")
 axes[1].axhline(1 / 499, color=BLACK, linestyle="--", label="all alike")
-axes[1].set(ylim=(1e-6, 1), xlabel="direction, by rank", ylabel="share of the noise", title="(b) network: few directions")
+axes[1].set(ylim=(1e-6, 1), xlabel="direction, by rank", ylabel="share of the noise")
+axes[1].set_title("(b) network: few directions")
 k = np.linspace(0, 8, 81)
 for (B, noise), color in zip(samples.items(), (ORANGE, GREEN, BLUE), strict=True):
     beyond = [np.mean(abs(noise - noise.mean()) > level * noise.std()) for level in k]
@@ -219,7 +221,7 @@ for axis in axes:
 
 # %%
 curvatures, eps = np.array([1.0, 4.0]), 1e-3
-variances = np.diag(stationary.sgd_covariance(np.diag(curvatures), np.diag(curvatures), eps))
+variances = np.diag(sgd_covariance(np.diag(curvatures), np.diag(curvatures), eps))
 assert np.allclose(curvatures * variances, eps / 2 * np.array([1, 4]), rtol=0.01)
 
 # %% [markdown]
@@ -242,8 +244,8 @@ for epoch in range(n_epochs):
         squares[k] += np.mean(w**2) * (epoch >= 10) / 10
         w = w - eps * (w - dealt[:, k])
 squares[-1] = squares[0]
-bridge = np.array([stationary.reshuffled_variance(1.0, f, eps, B, N, position=k) for k in range(N // B + 1)])
-independent = stationary.sgd_covariance(1.0, (1 / B - 1 / N) * f, eps)
+bridge = np.array([reshuffled_variance(1.0, f, eps, B, N, position=k) for k in range(N // B + 1)])
+independent = sgd_covariance(1.0, (1 / B - 1 / N) * f, eps)
 print(f"at the ends of epochs the variance is 1/{independent / bridge[0]:.0f} of that of independent batches")
 assert np.allclose(squares, bridge, rtol=5 * (2 / n_copies) ** 0.5)
 assert bridge.max() < 0.3 * independent
@@ -258,8 +260,8 @@ left.set_title("(a) kicks of an epoch cancel")
 left.legend(fontsize=8, loc="upper right")
 for n, color in ((10, BLUE), (100, GREEN)):
     e = np.geomspace(0.03, min(100, 1.5 * n), 60) / n
-    reshuffled = np.array([stationary.reshuffled_variance(1.0, 1.0, eps, 10, 10 * n) for eps in e])
-    ratio = reshuffled / [stationary.sgd_covariance(1.0, 0.1 - 0.1 / n, eps) for eps in e]
+    reshuffled = np.array([reshuffled_variance(1.0, 1.0, eps, 10, 10 * n) for eps in e])
+    ratio = reshuffled / [sgd_covariance(1.0, 0.1 - 0.1 / n, eps) for eps in e]
     right.loglog(e * n, ratio, color=color, label=f"N/B = {n}")
 right.axhline(1, color=ORANGE, linewidth=1)
 right.set(xlabel="$\\varepsilon h$ x updates of an epoch", ylabel="Var(w) / independent batches'")
@@ -279,10 +281,10 @@ right.legend(fontsize=8, loc="lower right")
 # large.
 
 # %%
-one, same, double = (stationary.reshuffled_variance(1.0, f, eps, b, 50_000) for eps, b in ((1e-4, 50), (5e-4, 250), (2e-4, 50)))
+one, same, double = (reshuffled_variance(1.0, f, k * 1e-4, b, 50_000) for k, b in ((1, 50), (5, 250), (2, 50)))
 assert np.isclose(one, same, rtol=1e-3)
 assert np.isclose(double / one, 2**3, rtol=0.01)
-assert np.isclose(one / stationary.sgd_covariance(1.0, (1 / 50 - 1 / 50_000) * f, 1e-4), (1e-4 * 1000) ** 2 / 12, rtol=0.01)
+assert np.isclose(one / sgd_covariance(1.0, (1 / 50 - 1 / 50_000) * f, 1e-4), (1e-4 * 1e3) ** 2 / 12, rtol=0.01)
 
 # %% [markdown]
 # ## Where it stops being true
@@ -311,7 +313,7 @@ assert np.isclose(one / stationary.sgd_covariance(1.0, (1 / 50 - 1 / 50_000) * f
 # **1.** $1/(1 - \varepsilon h/2) = 2$ at $\varepsilon h = 1$, half of the largest stable learning rate.
 
 # %%
-assert np.isclose(stationary.sgd_covariance(1.0, 1.0, 1.0), 2 * stationary.langevin_covariance(1.0, 0.5))
+assert np.isclose(sgd_covariance(1.0, 1.0, 1.0), 2 * langevin_covariance(1.0, 0.5))
 
 # %% [markdown]
 # **2.** $g \approx \varepsilon N/B$ doubles, and $k_B T$ with it. But $C$ is a sum and doubles too, so $C/k_B T$ stays, and so
@@ -325,5 +327,5 @@ assert np.isclose(twice / once, 2, rtol=1e-3)
 # **3.** $g$ has the factor $1/(1 - m) = 10$, and so has the variance.
 
 # %%
-ratio = stationary.sgd_covariance(1.0, 1.0, 1e-4, momentum=0.9) / stationary.sgd_covariance(1.0, 1.0, 1e-4)
+ratio = sgd_covariance(1.0, 1.0, 1e-4, momentum=0.9) / sgd_covariance(1.0, 1.0, 1e-4)
 assert np.isclose(ratio, 10, rtol=1e-3)
