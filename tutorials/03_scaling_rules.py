@@ -60,7 +60,7 @@ print("   K     batch  linear eps  exact eps  g by the linear rule  updates an e
 for K in (1, 8, 25, 40, 125, 250, 390):
     exact_eps = learning_rate_for(g, K * B, N, momentum=m)
     change = linear_scaling_error(K, B, N)
-    print(f"{K:4} {K * B:9} {K * eps:11.1f} {exact_eps:10.4g} {1 + change:19.1%} {N // (K * B):13}")
+    print(f"{K:4} {K * B:9} {K * eps:11.1f} {exact_eps:10.4g} {1 + change:21.1%} {N // (K * B):17}")
     assert np.isclose(exact_eps, K * eps * (N - B) / (N - K * B))
     assert np.isclose(noise_scale(K * eps, K * B, N, momentum=m), g * (1 + change))
     assert np.isclose(change, -(K - 1) * B / (N - B), atol=1e-12)
@@ -80,18 +80,19 @@ rng = np.random.default_rng(0)
 n_small, b_small, eps_small, n_copies = 200, 2, 0.001, 1000
 x = rng.standard_normal(n_small)
 x -= x.mean()
+f = x.var(ddof=1)
 
 
 def spread(eps, B):
     """Var(w) of SGD at rest: measured with batches drawn without replacement, its standard error, and exact."""
-    exact = stationary.sgd_covariance(1.0, (1 / B - 1 / n_small) * x.var(ddof=1), eps)
+    exact = stationary.sgd_covariance(1.0, (1 / B - 1 / n_small) * f, eps)
     w = np.zeros(n_copies)
     for _ in range(int(3 / eps)):
         w = w - eps * (w - rng.permuted(np.tile(x, (n_copies, 1)), axis=1)[:, :B].mean(axis=1))
     return np.mean(w**2), np.std(w**2) / n_copies**0.5, exact
 
 
-before = stationary.sgd_covariance(1.0, (1 / b_small - 1 / n_small) * x.var(ddof=1), eps_small)
+before = stationary.sgd_covariance(1.0, (1 / b_small - 1 / n_small) * f, eps_small)
 g_small = noise_scale(eps_small, b_small, n_small)
 factors = (20, 40, 60, 80, 90)
 rules = {
@@ -99,29 +100,32 @@ rules = {
     "linear rule": lambda K: K * eps_small,
 }
 measured = {name: np.array([spread(rule(K), K * b_small) for K in factors]) for name, rule in rules.items()}
-print("K B / N    ", *(f"{K * b_small / n_small:12.1f}" for K in factors), "   Var(w), after / before")
+print("Var(w), after / before\nK B / N    ", *(f"{K * b_small / n_small:12.1f}" for K in factors))
 for name, rows in measured.items():
     print(f"{name:11}", *(f"{value / before:5.2f} +- {error / before:.2f}" for value, error, _ in rows))
     assert all(abs(value - exact) < 5 * error for value, error, exact in rows)
 change = np.array([linear_scaling_error(K, b_small, n_small) for K in factors])
-finite_steps = (1 - eps_small / 2) / (1 - np.array(factors) * eps_small / 2)  # tutorial 2: large steps are hotter
-assert np.allclose(measured["linear rule"][:, 2] / before, (1 + change) * finite_steps)
+hotter = (1 - eps_small / 2) / (1 - np.array(factors) * eps_small / 2)  # as large steps are, by tutorial 2
+assert np.allclose(measured["linear rule"][:, 2] / before, (1 + change) * hotter)
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+upright = {"rotation": 90, "ha": "center", "va": "center", "fontsize": 8}
 for axis in (left, right):
     axis.axvspan(0, 0.1, color=GREY, alpha=0.25, linewidth=0)
-    axis.text(0.05, 0.2, "up to N/10", rotation=90, ha="center", va="center", transform=axis.get_xaxis_transform(), fontsize=8)
-K = np.linspace(1, 91, 200)
+    axis.text(0.05, 0.2, "up to N/10", transform=axis.get_xaxis_transform(), **upright)
+K, shares = np.linspace(1, 91, 200), np.array(factors) * b_small / n_small
 for (name, rule), color, marker in zip(rules.items(), (BLUE, ORANGE), "os", strict=True):
-    law = [stationary.sgd_covariance(1.0, (1 / (k * b_small) - 1 / n_small) * x.var(ddof=1), rule(k)) for k in K]
-    left.plot(K / 100, np.array(law) / before, color=color, linewidth=1)
-    left.errorbar(np.array(factors) / 100, *(measured[name].T[:2] / before), fmt=marker, color=color, label=name)
+    law = [stationary.sgd_covariance(1.0, (1 / (k * b_small) - 1 / n_small) * f, rule(k)) for k in K]
+    left.plot(K * b_small / n_small, np.array(law) / before, color=color, linewidth=1)
+    left.errorbar(shares, *(measured[name].T[:2] / before), fmt=marker, color=color, label=name)
 left.axhline(1, color=BLACK, linestyle="--", linewidth=1)
-left.set(xlabel="K B / N", ylabel="Var(w), after / before", ylim=(0, 2), title="(a) noise left on a batch K times as large")
+left.set(xlabel="K B / N", ylabel="Var(w), after / before", ylim=(0, 2))
+left.set_title("(a) noise left on a batch K times as large")
 left.legend(loc="upper left", bbox_to_anchor=(0.17, 1))
 K = np.linspace(1, 380, 400)
-right.semilogy(K * B / N, [learning_rate_for(g, k * B, N, momentum=m) / (k * eps) for k in K], color=BLUE, label="exact rule")
+ratios = [learning_rate_for(g, k * B, N, momentum=m) / (k * eps) for k in K]
+right.semilogy(K * B / N, ratios, color=BLUE, label="exact rule")
 right.axhline(1, color=ORANGE, label="linear rule")
 right.set(xlabel="K B / N", ylabel="learning rate / linear rule's", title="(b) what the exact rule asks for")
 right.legend(loc="upper left", bbox_to_anchor=(0.17, 1))
@@ -170,8 +174,9 @@ decay = step_decay(0.1, 128, milestones=(60, 120, 160), n_epochs=200, factor=5)
 for cap in (5120, 16_000):
     grown = grow_batch(decay, N, max_batch_size=cap)
     kept = grown.noise_scale(N, momentum=m) / decay.noise_scale(N, momentum=m)
+    listed = ", ".join(f"{ratio:.3f}" for ratio in kept)
     print(grown.table(N, momentum=m))
-    print(f"{grown.n_updates(N)} updates; g over that of the decaying schedule: {', '.join(f'{v:.3f}' for v in kept)}\n")
+    print(f"{grown.n_updates(N)} updates; g over that of the decaying schedule: {listed}\n")
 saved = grow_batch(decay, N, max_batch_size=5120).n_updates(N) - grown.n_updates(N)
 assert decay.n_updates(N) == 78_000
 assert saved == 240
@@ -196,7 +201,8 @@ assert last[caps <= N // 10].min() > 0.9
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 left.semilogx(caps, updates / 1000, color=BLUE)
-left.set(xlabel="largest batch size allowed", ylabel="updates in 200 epochs, thousands", ylim=(0, 85), title="(a) what is won")
+left.set(xlabel="largest batch size allowed", ylabel="updates in 200 epochs, thousands", ylim=(0, 85))
+left.set_title("(a) what is won")
 right.semilogx(caps, last, color=ORANGE)
 right.set(xlabel="largest batch size allowed", ylabel="g in the last stage / decaying's", ylim=(0, 1.1))
 right.set_title("(b) what is lost")
