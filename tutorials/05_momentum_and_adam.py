@@ -37,9 +37,9 @@ BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "
 m = 0.9
 forms = {
     "trace": sgd(momentum=m),
-    "velocity": Optimizer(np.zeros_like, lambda grad, v, eps: (m * v - eps * grad, m * v - eps * grad)),  # w <- w + v
+    "velocity": Optimizer(np.zeros_like, lambda G, v, eps: (m * v - eps * G, m * v - eps * G)),  # w <- w + v
     "Nesterov": sgd(momentum=m, nesterov=True),
-    "average": Optimizer(np.zeros_like, lambda grad, a, eps: (-eps * (m * a + (1 - m) * grad), m * a + (1 - m) * grad)),
+    "average": Optimizer(np.zeros_like, lambda G, a, eps: (-eps * (m * a + (1 - m) * G), m * a + (1 - m) * G)),
 }
 
 
@@ -53,10 +53,10 @@ def path(optimizer, gradients, rates):
 
 
 impulse = np.eye(1, 400)[0]  # one gradient of 1, then silence
-print("form            moves in all, per learning rate     g at eps = 0.1, B = 128, N = 50000")
+print("form      moves in all, per learning rate  g at eps = 0.1, B = 128, N = 50000")
 for name, optimizer in forms.items():
     total = -path(optimizer, impulse, np.full(400, 0.1))[-1] / 0.1
-    print(f"{name:14} {total:12.2f} {noise.noise_scale(0.1 * total, 128, 50_000):32.1f}")
+    print(f"{name:8} {total:32.2f} {noise.noise_scale(0.1 * total, 128, 50_000):35.1f}")
     assert np.isclose(total, 1 if name == "average" else 1 / (1 - m))
 assert np.isclose(noise.noise_scale(0.1 * 10, 128, 50_000), noise.noise_scale(0.1, 128, 50_000, momentum=m))
 
@@ -78,8 +78,8 @@ k = np.arange(200)  # updates since the drop
 assert np.allclose(steady["trace"][200:], -0.02 / (1 - m), rtol=1e-6)
 assert np.allclose(steady["velocity"][200:], -(0.02 + 0.08 * m ** (k + 1)) / (1 - m), rtol=1e-6)
 
-trace, nesterov = (stationary.sgd_covariance(1.0, 1.0, 1e-3, momentum=m, nesterov=flag) for flag in (False, True))
-assert np.isclose(nesterov, trace, rtol=0.01)  # one g, one Var(w) at rest, but for the order of the learning rate
+trace, nesterov = (stationary.sgd_covariance(1.0, 1.0, 1e-3, momentum=m, nesterov=on) for on in (False, True))
+assert np.isclose(nesterov, trace, rtol=0.01)  # one g, one Var(w) at rest, but for the order of eps
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
@@ -93,9 +93,11 @@ for name, optimizer in forms.items():
     left.plot(-path(optimizer, impulse, constant)[:51] / 0.1, label=name, **looks[name])
     if name != "average":
         right.plot(np.arange(-20, 40), -steady[name][180:240], **looks[name])
-left.set(xlabel="updates after a gradient of 1", ylabel="moved, per learning rate", title="(a) ten times the gradient, or once")
+left.set(xlabel="updates after a gradient of 1", ylabel="moved, per learning rate")
+left.set_title("(a) ten times the gradient, or once")
 left.legend(loc="center right", fontsize=9)
-right.set(xlabel="updates since the learning rate was divided by 5", ylabel="step under a gradient of 1", ylim=(0, 1.1))
+right.set(xlabel="updates since the learning rate was divided by 5", ylim=(0, 1.1))
+right.set_ylabel("step under a gradient of 1")
 right.set_title("(b) the velocity form obeys late")
 # alt: Left, after a single gradient the trace, velocity and Nesterov forms move the parameters by ten times the learning rate
 # in all, over some 40 updates; the averaging form by one time. Right, when the learning rate is divided by five the steps of
@@ -163,9 +165,9 @@ def relax(momentum, eps_h, n_updates):
     return (np.array(variances) - 1 / 5) * 5 / 4
 
 
-short, long = (np.flatnonzero(relax(m, 0.1, 400) > 0.05)[-1] * B / 50_000 for m, B in ((0.9, 640), (0.98, 3200)))
-print(f"95% of the change is done after {short:.2f} epochs at m = 0.9, B = 640, and after {long:.2f} at m = 0.98, B = 3200")
-assert 20 < long / short < 30
+soon, late = (np.flatnonzero(relax(m, 0.1, 400) > 0.05)[-1] * B / 50_000 for m, B in ((0.9, 640), (0.98, 3200)))
+print(f"95% of the change takes {soon:.2f} epochs at m = 0.9, B = 640, and {late:.2f} at m = 0.98, B = 3200")
+assert 20 < late / soon < 30
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
@@ -274,12 +276,14 @@ K = np.geomspace(1, 9, 50)
 for name, color, marker, law in (("linear", ORANGE, "o", K**0.5), ("square root", BLUE, "s", K**0)):
     left.loglog(K, law, color=color, linewidth=1)
     left.loglog(factors, np.array(spread[name]) / before, marker, color=color, label=f"{name} rule")
-left.set(xlabel="batch, over the first", ylabel="Var(w), over the first", ylim=(0.7, 4), title="(a) all noise: a quadratic")
+left.set(xlabel="batch, over the first", ylabel="Var(w), over the first", ylim=(0.7, 4))
+left.set_title("(a) all noise: a quadratic")
 left.set(xticks=factors, xticklabels=factors, yticks=(1, 2, 3), yticklabels=(1, 2, 3))
 left.minorticks_off()
 left.legend(loc="upper left", fontsize=9)
 for (name, curve), color, line in zip(curves.items(), (BLACK, ORANGE, BLUE), ("-", "--", "-."), strict=True):
-    right.plot(np.arange(1, 7), curve, line, color=color, label=name if name == "batch 32" else f"batch 128, {name}")
+    label = name if name == "batch 32" else f"batch 128, {name}"
+    right.plot(np.arange(1, 7), curve, line, color=color, label=label)
 right.set(xlabel="epochs", ylabel="training loss", title="(b) some gradient: the network")
 right.legend(loc="upper right", fontsize=9)
 # alt: Left, on a quadratic in strong noise, Adam's variance stays at its level under the square-root rule and
@@ -312,10 +316,10 @@ right.legend(loc="upper right", fontsize=9)
 #
 # ## Answers
 #
-# **1.** $g$ stays, since $q = 1$. The lag grows fivefold all the same.
+# **1.** $g$ stays, since $q = 1$: it is the trace form at $(1 - m)\,\varepsilon$. The lag grows fivefold all the same.
 
 # %%
-low, high = (noise.noise_scale((1 - m) * 0.1, 128, 50_000, momentum=m) for m in (0.9, 0.98))  # it is trace at (1 - m) eps
+low, high = (noise.noise_scale((1 - m) * 0.1, 128, 50_000, momentum=m) for m in (0.9, 0.98))
 assert np.isclose(low, high)
 assert np.isclose(noise.lost_epochs(128, 50_000, 0.98), 5 * noise.lost_epochs(128, 50_000, 0.9))
 
