@@ -34,7 +34,8 @@ from sgdnoise import MLP, Dataset, fast, gradient_noise, load_fashion, noise, sc
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
 print("batch     loss of g  epochs lost   (N = 50000, from B = 128, m = 0.9)")
 for B in (640, 1600, 5000, 16_000):
-    print(f"{B:5} {-noise.linear_scaling_error(B / 128, 128, 50_000):13.1%} {noise.lost_epochs(B, 50_000, 0.9):12.2f}")
+    loss_of_g, lost = -noise.linear_scaling_error(B / 128, 128, 50_000), noise.lost_epochs(B, 50_000, 0.9)
+    print(f"{B:5} {loss_of_g:13.1%} {lost:12.2f}")
 assert np.isclose(noise.linear_scaling_error(5000 / 128, 128, 50_000), -0.1, atol=0.003)
 assert np.isclose(noise.lost_epochs(5000, 50_000, 0.9), 1)
 
@@ -111,7 +112,8 @@ for momentum, color, line in ((0, ORANGE, "--"), (0.5, GREEN, "-."), (0.9, BLUE,
     left.plot(eps_h, [radius(value, momentum) for value in eps_h], line, color=color, label=f"m = {momentum}")
     left.plot(2 * (1 + momentum), 1, "o", color=color)
 left.axhline(1, color=BLACK, linewidth=1)
-left.set(xlabel="learning rate x curvature, $\\varepsilon h$", ylabel="factor of a deviation per update", ylim=(0, 2))
+left.set(xlabel="learning rate x curvature, $\\varepsilon h$", ylim=(0, 2))
+left.set_ylabel("factor of a deviation per update")
 left.set_title("(a) unstable from $\\varepsilon h = 2(1 + m)$, the dots")
 left.legend(loc="lower right", fontsize=9)
 b = np.geomspace(5, 2000, 100)
@@ -121,7 +123,8 @@ right.axhline(measured.signal, color=GREEN, linestyle="-.", label="gradient, $|G
 right.loglog(sizes, [squares[B].mean() for B in sizes], "o", color=BLACK, label="measured")
 right.axvline(float(measured), color=GREY, linewidth=1)
 right.text(float(measured) * 1.1, 6, "$B_s$", color="#666666")
-right.set(xlabel="batch size B", ylabel="mean of $|G_B|^2$", ylim=(0.02, 10), title="(b) a minibatch gradient after one epoch")
+right.set(xlabel="batch size B", ylabel="mean of $|G_B|^2$", ylim=(0.02, 10))
+right.set_title("(b) a minibatch gradient after one epoch")
 right.legend(loc="lower left", fontsize=9)
 # alt: Left, the factor of a deviation per update against learning rate times curvature, for momentum 0, 0.5 and 0.9. Each curve
 # crosses 1 at its dot, at 2, 3 and 3.8. Right, the measured squared norm of minibatch gradients lies on the sum of a noise that
@@ -139,27 +142,29 @@ right.legend(loc="lower left", fontsize=9)
 # %%
 def look(place):
     """h, tr S and |G|^2 at a place."""
-    G = model.gradient(place, data.X_train, data.y_train, l2)  # S does not know of L2, which is the same for every example
+    G = model.gradient(place, data.X_train, data.y_train, l2)  # S does not know of L2, the same everywhere
     trace = model.per_example_gradients(place, X, y).var(axis=0, ddof=1).sum()
     return gradient_noise.top_hessian_eigenvalue(model, place, X, y, l2=l2), trace, G @ G
 
 
-ends, rho = np.cumsum([stage.n_epochs for stage in decaying]), np.array([s.learning_rate / s.batch_size for s in decaying])
+ends = np.cumsum([stage.n_epochs for stage in decaying])
+rho = np.array([stage.learning_rate / stage.batch_size for stage in decaying])
 sharpness, traces, signals = np.array([look(place) for place in places]).T
 last = np.array([ends - 2, ends - 1, ends])  # the epochs at the end of each stage
-trace, signal, error = traces[last].mean(axis=0), signals[last].mean(axis=0), signals[last].std(axis=0, ddof=1) / 3**0.5
-useful = trace / signal
+trace, signal = traces[last].mean(axis=0), signals[last].mean(axis=0)
+error = signals[last].std(axis=0, ddof=1) / 3**0.5
+useful, useful_first = trace / signal, traces[0] / signals[0]
 walls, stable = (stationary.max_stable_learning_rate(sharpness[at], m) / rho for at in ([0, *ends[:-1]], ends))
-print(f"At the very start h = {sharpness[0]:.1f}: stable up to {walls[0]:.1f}; and B_s = {traces[0] / signals[0]:.1f}.")
-print("stage  h at its end  2(1 + m)/(rho h)  tr S        |G|^2             B_s    N/10  growing schedule")
+print(f"At the very start h = {sharpness[0]:.1f}: stable up to {walls[0]:.1f}; and B_s = {useful_first:.1f}.")
+print("stage  h at its end  2(1 + m)/(rho h)  tr S              |G|^2      B_s  N/10  growing schedule")
 for i, grown in enumerate(growing):
-    values = f"{sharpness[ends[i]]:12.2f} {stable[i]:15.1f} {trace[i]:9.1f} {signal[i]:9.4f} +- {error[i]:.4f} {useful[i]:9.1f}"
-    print(f"{i + 1:3} {values} {N // 10:6} {grown.batch_size:11}")
+    values = f"{sharpness[ends[i]]:13.2f} {stable[i]:17.1f} {trace[i]:5.1f} {signal[i]:8.4f} +- {error[i]:.4f}"
+    print(f"{i + 1:5} {values} {useful[i]:8.1f} {N // 10:5} {grown.batch_size:17}")
     assert grown.batch_size <= min(stable[i], useful[i], N / 10)
 assert max(stable[0], useful[0]) < N / 10 < stable[2]
 assert trace[2] / (signal[2] + 2 * error[2]) > N / 10
 assert sharpness[0] > 2 * sharpness[ends].max()  # the steepest place is the first
-assert traces[0] / signals[0] < 32
+assert useful_first < 32
 
 # %%
 figure, axis = plt.subplots(figsize=(7, 3.9), layout="constrained")
@@ -240,17 +245,18 @@ assert max(between) < 1.1
 
 # %%
 figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+upright = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 8}
 for i, (color, line) in enumerate(((ORANGE, "-"), (BLUE, "--"), (GREEN, "-."))):
-    axis.plot(sizes, np.minimum(loss[i], 9), line, color=color, marker="o", label=f"from the beginning of stage {i + 1}")
+    label = f"from the beginning of stage {i + 1}"
+    axis.plot(sizes, np.minimum(loss[i], 9), line, color=color, marker="o", label=label)
     if walls[i] < 6000:
         axis.axvline(walls[i], color=color, linewidth=1)
-        axis.text(walls[i] * 0.95, 1.27, "stable up to here", rotation=90, va="top", ha="right", color=color, fontsize=8)
+        axis.text(walls[i] * 0.95, 1.27, "stable up to here", color=color, **upright)
 axis.axvline(N / 10, color=BLACK, linestyle=":", linewidth=1)
-axis.text(N / 10 * 0.95, 1.27, "N/10", rotation=90, va="top", ha="right", fontsize=8)
-axis.set(xscale="log", xlabel="batch size, at the stage's $\\rho = \\varepsilon/B$", ylabel="training loss after two epochs")
-axis.set(
-    ylim=(0.25, 1.65), xticks=sizes, xticklabels=sizes, title="A batch too large for the first stage is fine for the third"
-)
+axis.text(N / 10 * 0.95, 1.27, "N/10", **upright)
+axis.set(xscale="log", ylim=(0.25, 1.65), xticks=sizes, xticklabels=sizes)
+axis.set(xlabel="batch size, at the stage's $\\rho = \\varepsilon/B$", ylabel="training loss after two epochs")
+axis.set_title("A batch too large for the first stage is fine for the third")
 axis.minorticks_off()
 axis.legend(loc="upper left", fontsize=9)
 # alt: Training loss after two epochs against batch size at constant eps/B, for three stages. In the first stage it rises from
@@ -292,7 +298,8 @@ axis.legend(loc="upper left", fontsize=9)
 
 # %%
 saved = (1 + useful[0] / 32) / (1 + useful[0] / 256)
-print(f"loss of g {-noise.linear_scaling_error(8, 32, N):.1%}; stable to {walls[0]:.1f} at the start, to {stable[0]:.1f} later")
+loss_of_g = -noise.linear_scaling_error(8, 32, N)
+print(f"loss of g {loss_of_g:.1%}; stable to {walls[0]:.1f} at the start, to {stable[0]:.1f} later")
 print(f"steps saved: a factor of {saved:.1f}")
 assert walls[0] < 1.2 * 256 < stable[0]
 assert 0.5 < useful[0] / 256 < 2
@@ -302,8 +309,9 @@ assert saved < 6
 # **2.** The first was never near it, so that its trouble was the lag; the second was beyond it at the very start.
 
 # %%
+settings = ((0.1, 0.98), (0.5, 0.9))
 for h in sharpness[[0, 5]]:
-    parts = [eps / stationary.max_stable_learning_rate(h, momentum) for eps, momentum in ((0.1, 0.98), (0.5, 0.9))]
+    parts = [eps / stationary.max_stable_learning_rate(h, momentum) for eps, momentum in settings]
     print(f"with h = {h:.1f}: {parts[0]:.2f} and {parts[1]:.2f} of the limit")
     assert parts[0] < 0.3 < parts[1]
 
