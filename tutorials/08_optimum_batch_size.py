@@ -30,10 +30,11 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sgdnoise import MLP, Dataset, Schedule, Stage, batch_size_for, fast, learning_rate_for, load_fashion, noise_scale, sgd
+from sgdnoise import MLP, Dataset, Schedule, Stage, fast, load_fashion, sgd
 from sgdnoise.boltzmann import boltzmann_density
 from sgdnoise.energies import DoubleWell, Rugged
 from sgdnoise.langevin import overdamped
+from sgdnoise.noise import batch_size_for, learning_rate_for, noise_scale
 
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
 well = DoubleWell(barrier=0.5, tilt=-0.1)
@@ -59,11 +60,13 @@ def at_rest(loss, tau):
 taus = np.geomspace(0.02, 1, 200)
 train_means, test_means = (np.array([at_rest(loss, tau) for tau in taus]) for loss in (train_loss, test_loss))
 best = taus[test_means.argmin()]
-print(f"test loss {test_means[0]:.3f} when cold, {test_means.min():.3f} at tau = {best:.2f}, {test_means[-1]:.3f} when hot")
-print(f"in the wide minimum: {well.occupation(0.02)[0]:.0%} when cold, {well.occupation(best)[0]:.0%} at the best")
+when_cold, least, when_hot = test_means[0], test_means.min(), test_means[-1]
+wide = [well.occupation(tau)[0] for tau in (taus[0], best)]
+print(f"test loss {when_cold:.3f} when cold, {least:.3f} at tau = {best:.2f}, {when_hot:.3f} when hot")
+print(f"in the wide minimum: {wide[0]:.0%} when cold, {wide[1]:.0%} at the best")
 assert np.all(np.diff(train_means) > 0)  # for the training loss, no noise is best
-assert test_means.min() < 0.7 * min(test_means[0], test_loss(np.array([well.minima[1]]))[0])
-assert test_means.min() < 0.9 * test_means[-1]
+assert least < 0.7 * min(when_cold, test_loss(np.array([well.minima[1]]))[0])
+assert least < 0.9 * when_hot
 
 # %% [markdown]
 # Cold, SGD sits in the narrow minimum because it is deeper. Hot, it climbs the walls. In between entropy, which counts how
@@ -99,9 +102,9 @@ def rest_of_sgd(eps, m, sizes):
     return losses.mean(axis=1), losses.std(axis=1) / n_walkers**0.5, [at_rest(test_loss, tau) for tau in taus]
 
 
-wells = {}
+wells, low, high = {}, (4, 6, 10, 14, 20), (8, 12, 20, 28, 40)
 g_best = 2 * n_slopes * best / f
-for eps, m, sizes in ((0.01, 0, (4, 6, 10, 14, 20)), (0.02, 0, (8, 12, 20, 28, 40)), (0.002, 0.9, (8, 12, 20, 28, 40))):
+for eps, m, sizes in ((0.01, 0, low), (0.02, 0, high), (0.002, 0.9, high)):
     measured, error, exact = wells[eps, m, sizes] = rest_of_sgd(eps, m, sizes)
     predicted = batch_size_for(g_best, eps, n_slopes, momentum=m)
     losses = (f"{loss:.2f} at {B}" for loss, B in zip(measured, sizes, strict=True))
@@ -120,13 +123,14 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained
 x = np.linspace(-2.9, 1.9, 400)
 left.plot(x, train_loss(x), "--", color=BLACK, label="training loss V")
 left.plot(x, test_loss(x), color=BLUE, label="test loss")
-left.set(xlabel="w", ylabel="loss", ylim=(-0.15, 1.5), title="(a) a wide minimum, and a narrow one a little deeper")
+left.set(xlabel="w", ylabel="loss", ylim=(-0.15, 1.5))
+left.set_title("(a) a wide minimum, and a narrow one a little deeper")
 left.legend(loc="upper center", fontsize=8)
 right.semilogx(taus, train_means, "--", color=BLACK, label="training, exact")
 right.semilogx(taus, test_means, color=BLUE, label="test, exact")
-for (eps, m, batch_sizes), color, marker, size in zip(wells, (BLACK, GREEN, ORANGE), "osd", (9, 6, 3), strict=True):
-    x = [noise_scale(eps, B, n_slopes, momentum=m) * f / 2 / n_slopes for B in batch_sizes]
-    measured, error, _ = wells[eps, m, batch_sizes]
+looks = zip((BLACK, GREEN, ORANGE), "osd", (9, 6, 3), strict=True)
+for ((eps, m, sizes), (measured, error, _)), (color, marker, size) in zip(wells.items(), looks, strict=True):
+    x = [noise_scale(eps, B, n_slopes, momentum=m) * f / 2 / n_slopes for B in sizes]
     look = {"fmt": marker, "color": color, "markersize": size, "markerfacecolor": "none" if size > 3 else color}
     right.errorbar(x, measured, error, label=f"SGD, $\\varepsilon$ = {eps}, m = {m}", **look)
 right.set(xlabel=r"temperature $\tau = gf/(2N)$", ylabel="mean loss at rest", ylim=(-0.1, 1))
@@ -180,10 +184,10 @@ def mean_and_error(values):
 N, sizes = 500, (16, 32, 64, 125, 250)
 scales = [noise_scale(0.2, B, N, momentum=0.9) for B in sizes]
 curves = {}
-for eps, m, n_sizes in ((0.2, 0.9, 5), (0.1, 0.9, 4), (0.4, 0.8, 4)):  # the largest batch takes longest, and is tried once
+for eps, m, n_sizes in ((0.2, 0.9, 5), (0.1, 0.9, 4), (0.4, 0.8, 4)):  # the largest batch takes long: once only
     batches = [round(batch_size_for(g, eps, N, momentum=m)) for g in scales[:n_sizes]]
     curves[eps, m] = batches, [accuracies(N, eps, m, B) for B in batches]
-    print(f"eps = {eps}, m = {m}:", *(f"{a.mean():.3f} at {B}" for B, a in zip(*curves[eps, m], strict=True)), sep="  ")
+    print(f"eps = {eps}, m = {m}:", *(f" {a.mean():.3f} at {B}" for B, a in zip(*curves[eps, m], strict=True)))
 
 first = curves[0.2, 0.9][1]
 gain, error = mean_and_error(first[2] - first[4])
@@ -191,8 +195,8 @@ print(f"accuracy at B = 64 over that at B = 250, half of the data: {gain:+.3f} +
 assert gain > 3 * error
 assert first[2].mean() > first[1].mean() > first[0].mean()
 for _, others in curves.values():
-    for one, other in zip(first, others, strict=False):
-        assert abs(one.mean() - other.mean()) < 4 * np.hypot(mean_and_error(one)[1], mean_and_error(other)[1]) + 1e-9
+    for a, b in zip(first, others, strict=False):
+        assert abs(a.mean() - b.mean()) < 4 * np.hypot(mean_and_error(a)[1], mean_and_error(b)[1]) + 1e-9
 
 # %% [markdown]
 # There is an optimum. To either side accuracy is lost. Half the learning rate moves the curve to half the batch size; less
@@ -207,25 +211,26 @@ for _, others in curves.values():
 # %%
 large_sizes = (32, 64, 125, 250)
 large = [accuracies(2000, 0.2, 0.9, B) for B in large_sizes]
-print("N = 2000:", *(f"{a.mean():.3f} at {B}" for B, a in zip(large_sizes, large, strict=True)), sep="  ")
+print("N = 2000:", *(f" {a.mean():.3f} at {B}" for B, a in zip(large_sizes, large, strict=True)))
 gain_large, error_large = mean_and_error(large[1] - large[3])
-print(
-    f"accuracy at B = 64 over that at B = 250: N = 500 {gain:+.3f} +- {error:.3f}, N = 2000 {gain_large:+.3f} +- {error_large:.3f}"
-)
+print(f"accuracy at B = 64 over that at B = 250: N = 500 {gain:+.3f} +- {error:.3f},", end=" ")
+print(f"N = 2000 {gain_large:+.3f} +- {error_large:.3f}")
 assert gain - gain_large > 3 * np.hypot(error, error_large)
 assert gain_large < 0 < gain
 assert noise_scale(0.2, 125, 2000, momentum=0.9) / 2000 < noise_scale(0.2, 64, 500, momentum=0.9) / 500
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.5), layout="constrained", sharey=True)
-for (setting, (batch_sizes, values)), color, marker in zip(curves.items(), (BLUE, GREEN, ORANGE), "osd", strict=True):
+looks = zip((BLUE, GREEN, ORANGE), "osd", strict=True)
+for ((eps, m), (batch_sizes, values)), (color, marker) in zip(curves.items(), looks, strict=True):
     means, errors = np.transpose([mean_and_error(a) for a in values])
-    label = f"$\\varepsilon$ = {setting[0]}, m = {setting[1]}"
+    label = f"$\\varepsilon$ = {eps}, m = {m}"
     line = {"color": color, "marker": marker, "markersize": 4, "label": label, "linewidth": 1}
     axes[0].errorbar(batch_sizes, means, errors, **line)
-    axes[1].errorbar([noise_scale(setting[0], B, N, momentum=setting[1]) for B in batch_sizes], means, errors, **line)
+    axes[1].errorbar([noise_scale(eps, B, N, momentum=m) for B in batch_sizes], means, errors, **line)
 line = {"markersize": 4, "linewidth": 1}
-for batch_sizes, values, color, marker, n in ((sizes, first, BLUE, "o", 500), (large_sizes, large, BLACK, "^", 2000)):
+sets = ((sizes, first, BLUE, "o", 500), (large_sizes, large, BLACK, "^", 2000))
+for batch_sizes, values, color, marker, n in sets:
     means, errors = np.transpose([mean_and_error(a) for a in values])
     axes[2].errorbar(batch_sizes, means, errors, color=color, marker=marker, label=f"N = {n}", **line)
 axes[0].set(ylabel="test accuracy", ylim=(0, 0.72), title="(a) there is a best batch size")
@@ -259,16 +264,16 @@ protocols = {
     "held cold": lambda done: np.full_like(done, cold),
     "cooled slowly": lambda done: hot * (cold / hot) ** done,
 }
-courses, ends = {}, {}
+courses, ends, lengths = {}, {}, (500, 2000, 8000)
 for name, protocol in protocols.items():
-    for n_steps in (500, 2000, 8000):
+    for n_steps in lengths:
         temperatures = protocol(np.arange(n_steps) / n_steps)
         settings = {"step_size": 0.01, "n_steps": n_steps, "record_every": n_steps // 50, "rng": 1}
         path = overdamped(landscape.gradient, start, temperature=temperatures, **settings)
         energies = np.array([landscape.energy(x) for x in path.x])
         courses[name] = path.time, energies.mean(axis=1)  # that of the last, the longest
         ends[name, n_steps] = mean_and_error(energies[-1])
-    print(f"{name:14}", *(f"{ends[name, n][0]:.2f} +- {ends[name, n][1]:.2f} after {n}" for n in (500, 2000, 8000)), sep="  ")
+    print(f"{name:14}", *(f" {ends[name, n][0]:.2f} +- {ends[name, n][1]:.2f} after {n}" for n in lengths))
 for other in ("held hot", "held cold"):
     assert ends["cooled slowly", 8000][0] < 0.5 * ends[other, 8000][0]
 assert ends["cooled slowly", 8000][0] < ends["cooled slowly", 2000][0] < ends["cooled slowly", 500][0]
@@ -280,10 +285,11 @@ left.plot(x, landscape.energy(x[:, None]), color=BLACK)
 left.set(xlabel="x", ylabel="energy", title="(a) a rugged landscape")
 for (name, (time, mean)), color in zip(courses.items(), (ORANGE, BLUE, BLACK), strict=True):
     middle.plot(time, mean, color=color, label=name)
-    means, errors = np.transpose([ends[name, n] for n in (500, 2000, 8000)])
+    means, errors = np.transpose([ends[name, n] for n in lengths])
     right.errorbar((5, 20, 80), means, errors, color=color, marker="o", markersize=4, label=name)
 middle.set(xlabel="time", ylabel="mean energy", ylim=(0, 3), title="(b) cooling finds the low minima")
-right.set(xlabel="time taken", ylabel="mean energy at the end", xscale="log", ylim=(0, 3), title="(c) the slower, the lower")
+right.set(xlabel="time taken", ylabel="mean energy at the end", xscale="log", ylim=(0, 3))
+right.set_title("(c) the slower, the lower")
 right.set_xticks((5, 20, 80), ("5", "20", "80"))
 right.set_xticks((), minor=True)
 middle.legend(fontsize=8, loc="upper right")
