@@ -19,6 +19,7 @@ SCRIPTS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 RENDER = TUTORIALS / "render.py"
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 PICTURE = re.compile(r"!\[(.*?)\]\((.*?)\)")
+BLOCK = re.compile(r"^```(?:python|text)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 MAY_IMPORT = {"sgdnoise", "numpy", "scipy", "matplotlib"} | set(sys.stdlib_module_names)
 TESTING = "09_test_your_own"  # is about property tests, and says that it needs hypothesis
 
@@ -127,6 +128,14 @@ def test_has_what_every_tutorial_has(script):
     shown = [cell.text for cell in renderer["split"](source) if not cell.alt_texts]
     n_lines = sum(bool(line.strip()) for line in "\n".join(shown).splitlines())
     assert 80 <= n_lines <= 200, "what fits into one sitting, blank lines and the folded code of figures not counted"
+
+
+@each_tutorial
+def test_code_and_output_are_read_without_scrolling(script):
+    blocks = BLOCK.findall(page_of(script))
+    assert len(blocks) > 10
+    wide = [line for block in blocks for line in block.splitlines() if len(line) > 112]
+    assert wide == [], "a code block on GitHub shows 112 characters of a line; the rest is seen only by scrolling"
 
 
 @each_tutorial
