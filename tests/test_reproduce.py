@@ -1,7 +1,6 @@
 """The figures: a smoke run of all, and figure 2."""
 
 import csv
-import io
 import json
 from dataclasses import replace
 from importlib import import_module
@@ -10,34 +9,47 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sgdnoise.reproduce import FIGURES, SCALES, Verdict, fig1, fig2, report, run_figures, samplers, table
+from sgdnoise.reproduce import FIGURES, SCALES, Verdict, fig1, fig2, report, samplers, table
 from sgdnoise.reproduce.noise_tasks import MinibatchNoiseTask
 from sgdnoise.reproduce.tasks import METRICS, paper_schedules
 
+RUN_ALL = """
+import json, sys
+from sgdnoise.reproduce import FIGURES, run_figures
+records = run_figures(FIGURES, scale="quick", out=sys.argv[1] + "/results", jobs=2)
+with open(sys.argv[1] + "/records.json", "w") as file:
+    json.dump(records, file)
+"""
+
+
+def begin(python, out):
+    return python("-c", RUN_ALL, str(out)), out
+
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """Records, report lines and folder of one quick run of all figures in two processes."""
-    out, lines, progress = tmp_path_factory.mktemp("results"), [], io.StringIO()
-    records = run_figures(FIGURES, scale="quick", out=out, jobs=2, echo=lines.append, progress=progress)
-    return records, lines, out, progress.getvalue()
+def smoke(begun):
+    """Records, report and folder of one quick run of all figures in two processes."""
+    running, out = begun[__name__]
+    run = running.result()
+    assert run.returncode == 0, run.stderr
+    return json.loads((out / "records.json").read_text()), run.stdout, out / "results"
 
 
 def test_every_figure_writes_its_three_files(smoke):
-    records, lines, out, _ = smoke
+    records, printed, out = smoke
     assert set(records) == set(FIGURES)
     for name in FIGURES:
         record = json.loads((out / f"{name}-quick.json").read_text())
-        assert record == json.loads(json.dumps(records[name]))
+        assert record == records[name]
         assert {"figure", "title", "scale", "engine", "versions", "run", "verdicts"} <= set(record)
         rows = list(csv.reader((out / f"{name}-quick.csv").read_text().splitlines()))
         assert len(rows) > 10
         assert len({len(row) for row in rows}) == 1
         assert (out / f"{name}-quick.png").read_bytes().startswith(b"\x89PNG")
-        assert any(str(out / f"{name}-quick.png") in line for line in lines)
+        assert f"  wrote {out / f'{name}-quick.png'}\n" in printed
     assert not list(out.rglob("*.tmp"))
     assert (out / "report-quick.md").read_text() == report([records[name] for name in FIGURES], FIGURES)
-    assert table([records[name] for name in FIGURES]) in lines[-1]
+    assert printed.endswith(f"\n{table([records[name] for name in FIGURES])}\nwrote {out / 'report-quick.md'}\n")
 
 
 def test_figures_replot_from_their_json_alone(smoke):

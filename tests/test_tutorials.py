@@ -2,12 +2,9 @@
 
 import ast
 import math
-import os
 import re
 import runpy
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,23 +24,25 @@ each_tutorial = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: sc
 renderer = runpy.run_path(str(RENDER))
 
 
-def python(*arguments):
-    """Run Python as a reader would, warnings being errors."""
-    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(TUTORIALS.parent), "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-W", "error", *arguments], capture_output=True, text=True, env=environment)
-
-
 def page_of(script):
     return script.with_suffix(".md").read_text()
 
 
+def begin(python, out):
+    """Render every tutorial afresh, and run those of all mutants."""
+
+    def run(number, module, function, wrong):
+        (script,) = TUTORIALS.glob(f"{number}_*.py")
+        return python("-c", f"import runpy, sgdnoise.{module} as m; m.{function} = {wrong}; runpy.run_path({str(script)!r})")
+
+    rendering = {script.stem: python(str(RENDER), script.stem, "--out", str(out)) for script in SCRIPTS}
+    return out, rendering, {name: run(*mutant) for name, mutant in MUTANTS.items()}
+
+
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    """Render every tutorial afresh, two at a time."""
-    out = tmp_path_factory.mktemp("tutorials")
-    with ThreadPoolExecutor(2) as pool:
-        runs = {script.stem: pool.submit(python, str(RENDER), script.stem, "--out", str(out)) for script in SCRIPTS}
-    return out, {name: run.result() for name, run in runs.items()}
+def rendered(begun):
+    out, rendering, _ = begun[__name__]
+    return out, {name: run.result() for name, run in rendering.items()}
 
 
 def agree(old, new):
@@ -189,22 +188,9 @@ MUTANTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def with_wrong_formulas():
-    """Run the tutorials of all mutants, two at a time."""
-
-    def run(number, module, function, wrong):
-        (script,) = TUTORIALS.glob(f"{number}_*.py")
-        return python("-c", f"import runpy, sgdnoise.{module} as m; m.{function} = {wrong}; runpy.run_path({str(script)!r})")
-
-    with ThreadPoolExecutor(2) as pool:
-        runs = {name: pool.submit(run, *mutant) for name, mutant in MUTANTS.items()}
-    return {name: run.result() for name, run in runs.items()}
-
-
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_wrong_formula_in_the_package_makes_a_tutorial_fail(with_wrong_formulas, mutant):
-    run = with_wrong_formulas[mutant]
+def test_a_wrong_formula_in_the_package_makes_a_tutorial_fail(begun, mutant):
+    run = begun[__name__][2][mutant].result()
     assert run.returncode != 0
     assert run.stderr.rstrip().splitlines()[-1].startswith("AssertionError")
 
