@@ -1,9 +1,13 @@
 """For all tests: one BLAS thread, and a second core that is not idle."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,27 +19,34 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 def begun(request, tmp_path_factory):
     """What modules run in processes of their own, begun before the first test: what ``begin(python, out)`` returned, by module.
 
-    ``python(*arguments)`` is the future of a run of Python as a reader would, warnings being errors. Runs go two at a time and
-    give way to the tests: they take the core that these leave free, and are done, or nearly, when their own tests come.
+    ``python(*arguments)`` is a run of Python as a reader would, warnings being errors, and calling it waits for what came out.
+    All of them give way to the tests, and those of a later module to those of an earlier one: they take the core that the tests
+    leave free, and are done, or nearly, when their own tests come.
     """
-    command = ["nice", sys.executable, "-W", "error"]
+    folder, lines, results = tmp_path_factory.mktemp("beside"), [], {}
+
+    def python(*arguments):
+        path = folder / f"{len(lines)}.json"
+        lines.append((5 + 10 * len(results), str(path), [sys.executable, "-W", "error", *arguments]))
+
+        def result():
+            while not path.exists():
+                assert process.poll() is None or path.exists(), "what runs beside the tests has ended too early"
+                time.sleep(0.02)
+            return SimpleNamespace(**json.loads(path.read_text()))
+
+        return result
+
+    for module in dict.fromkeys(item.module for item in request.session.items if hasattr(item, "module")):
+        if hasattr(module, "begin"):
+            results[module.__name__] = module.begin(python, tmp_path_factory.mktemp("begun"))
+    if not lines:
+        yield results
+        return
+    (folder / "lines.json").write_text(json.dumps(lines))
     environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(request.config.rootpath)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = []
-
-    def run(*arguments):
-        with subprocess.Popen([*command, *arguments], env=environment, **pipes) as process:
-            running.append(process)
-            output = process.communicate()
-        return subprocess.CompletedProcess(arguments, process.returncode, *output)
-
-    pool = ThreadPoolExecutor(2)
-    modules = dict.fromkeys(item.module for item in request.session.items if hasattr(item, "module"))
-    yield {
-        module.__name__: module.begin(lambda *arguments: pool.submit(run, *arguments), tmp_path_factory.mktemp("begun"))
-        for module in modules
-        if hasattr(module, "begin")
-    }
-    pool.shutdown(wait=False, cancel_futures=True)  # where tests were interrupted, or not all of them were chosen
-    for process in running:
-        process.kill()
+    command = [sys.executable, Path(__file__).with_name("beside.py"), folder / "lines.json"]
+    with subprocess.Popen(command, env=environment, process_group=0) as process:
+        yield results
+        if process.poll() is None:  # tests were interrupted, or not all of them were chosen
+            os.killpg(process.pid, signal.SIGKILL)

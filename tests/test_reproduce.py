@@ -15,7 +15,8 @@ from sgdnoise.reproduce.tasks import METRICS, paper_schedules
 
 RUN_ALL = """
 import json, sys
-from sgdnoise.reproduce import FIGURES, run_figures
+from sgdnoise.reproduce import FIGURES, run_figures, verdicts
+verdicts._N_RESAMPLES = 40
 records = run_figures(FIGURES, scale="quick", out=sys.argv[1] + "/results", jobs=2)
 with open(sys.argv[1] + "/records.json", "w") as file:
     json.dump(records, file)
@@ -29,8 +30,8 @@ def begin(python, out):
 @pytest.fixture(scope="module")
 def smoke(begun):
     """Records, report and folder of one quick run of all figures in two processes."""
-    running, out = begun[__name__]
-    run = running.result()
+    finished, out = begun[__name__]
+    run = finished()
     assert run.returncode == 0, run.stderr
     return json.loads((out / "records.json").read_text()), run.stdout, out / "results"
 

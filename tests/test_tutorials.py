@@ -39,10 +39,11 @@ def begin(python, out):
     return out, rendering, {name: run(*mutant) for name, mutant in MUTANTS.items()}
 
 
-@pytest.fixture(scope="module")
-def rendered(begun):
+@pytest.fixture
+def rendered(begun, script):
+    """Folder and finished run of one tutorial."""
     out, rendering, _ = begun[__name__]
-    return out, {name: run.result() for name, run in rendering.items()}
+    return out, rendering[script.stem]()
 
 
 def agree(old, new):
@@ -88,8 +89,8 @@ def test_there_are_tutorials_and_each_has_a_page_and_a_place_in_the_index():
 
 @each_tutorial
 def test_runs_without_a_warning_and_prints_what_its_page_shows(script, rendered):
-    out, runs = rendered
-    assert runs[script.stem].returncode == 0, runs[script.stem].stderr
+    out, run = rendered
+    assert run.returncode == 0, run.stderr
     fresh = (out / f"{script.stem}.md").read_text()
     again = "render it again: python tutorials/render.py"
     assert differences(page_of(script), fresh) == [], again
@@ -190,7 +191,7 @@ MUTANTS = {
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_wrong_formula_in_the_package_makes_a_tutorial_fail(begun, mutant):
-    run = begun[__name__][2][mutant].result()
+    run = begun[__name__][2][mutant]()
     assert run.returncode != 0
     assert run.stderr.rstrip().splitlines()[-1].startswith("AssertionError")
 

@@ -1,0 +1,24 @@
+"""Runs what its first argument lists, a JSON file of [niceness, path of the result, command], two at a time and in order.
+
+A process of its own, because a thread of pytest's would allocate memory while tests of memory measure.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def run(niceness, path, command):
+    done = subprocess.run(["nice", "-n", str(niceness), *command], capture_output=True, text=True)
+    unfinished = Path(f"{path}.tmp")
+    unfinished.write_text(json.dumps({name: getattr(done, name) for name in ("returncode", "stdout", "stderr")}))
+    os.replace(unfinished, path)
+
+
+if __name__ == "__main__":
+    with ThreadPoolExecutor(2) as pool:
+        for line in json.loads(Path(sys.argv[1]).read_text()):
+            pool.submit(run, *line)
