@@ -18,6 +18,11 @@ from sgdnoise.reproduce.tasks import paper_schedules
 PAPER_FIGURES = ("fig3", "fig4", "fig5", "imagenet", "lost_epochs", "adam")
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
+
+
 def stages(schedule):
     return [(pytest.approx(stage.learning_rate), stage.batch_size) for stage in schedule]
 
