@@ -3,6 +3,7 @@
 import dataclasses
 import tracemalloc
 import warnings
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,6 +47,13 @@ BITS = np.random.PCG64(0)
 
 def in_precision(data, dtype):
     return Dataset(data.X_train.astype(dtype), data.y_train, data.X_test.astype(dtype), data.y_test)
+
+
+@cache
+def images(dtype=np.float32):
+    """3200 to train on and 1000 to test on."""
+    data = load_fashion(3200)
+    return in_precision(Dataset(data.X_train, data.y_train, data.X_test[:1000], data.y_test[:1000]), dtype)
 
 
 def assert_same(history, expected, rtol):
@@ -99,8 +107,7 @@ def test_each_replica_is_a_run_of_the_reference(
 @pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZERS) - {"own"}))
 @pytest.mark.parametrize("model", [MLP(196, (32,), 10), MLP(196, (16, 8), 10, "tanh"), LogisticRegression(196, 10)], ids=str)
 def test_200_updates_of_a_real_model_to_ten_digits(model, optimizer):
-    data = in_precision(load_fashion(3200), np.float64)
-    schedule = Schedule([Stage(1, 0.01, 32), Stage(2, 0.002, 64)])
+    data, schedule = images(np.float64), Schedule([Stage(1, 0.01, 32), Stage(2, 0.002, 64)])
     history = fast.train(model, data, schedule, OPTIMIZERS[optimizer], rngs=[0, 1, 2], l2=1e-4)
     assert history.n_updates[-1] == 200
     for i in (0, 2):
@@ -109,7 +116,7 @@ def test_200_updates_of_a_real_model_to_ten_digits(model, optimizer):
 
 @pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam"])
 def test_single_precision_agrees_to_single_precision(optimizer):
-    model, data, schedule = MLP(196, (32,), 10), load_fashion(3200), Schedule([Stage(2, 0.002, 32)])
+    model, data, schedule = MLP(196, (32,), 10), images(), Schedule([Stage(2, 0.002, 32)])
     history = fast.train(model, data, schedule, OPTIMIZERS[optimizer], rngs=[0, 1])
     assert history.params.dtype == np.float32
     assert_same(history.replica(1), train(model, data, schedule, OPTIMIZERS[optimizer], rng=1), 1e-3)

@@ -136,14 +136,15 @@ N = 2_000_000
 def deviations(z):
     """Distances from the normal law in exact standard errors: moments, pairs, tails. `z` is cosines, then sines."""
     half, n = len(z) // 2, len(z)
-    c, s = z[:half], z[half:]
-    moments = {"mean": (z, 0, 1), "square": (z**2, 1, 2), "cube": (z**3, 0, 15), "fourth": (z**4, 3, 96)}
+    zz = z * z
+    c, s, cc, ss = z[:half], z[half:], zz[:half], zz[half:]
+    moments = {"mean": (z, 0, 1), "square": (zz, 1, 2), "cube": (zz * z, 0, 15), "fourth": (zz * zz, 3, 96)}
     pairs = {
         "cosine and sine": (c * s, 0, 1),
-        "their squares": (c**2 * s**2, 1, 8),
-        "square and number": (c**2 * s, 0, 3),
+        "their squares": (cc * ss, 1, 8),
+        "square and number": (cc * s, 0, 3),
         "successive": (z[1:] * z[:-1], 0, 1),
-        "successive squares": (z[2::2] ** 2 * z[1:-1:2] ** 2, 1, 8),
+        "successive squares": (zz[2::2] * zz[1:-1:2], 1, 8),
     }
     found = {
         name: abs(values.mean() - mean) / sqrt(variance / len(values))
@@ -226,7 +227,7 @@ def test_signs_are_the_bits(n, dtype):
 def test_signs_are_balanced_and_independent(bits):
     """Mean, lags within and across bytes and words, and each place in a word; all of variance 1 exactly."""
     z = fill("signs", np.random.Generator(bits(1)), 64 * 50_000).astype(float)
-    assert set(z.tolist()) == {-1.0, 1.0}
+    assert (abs(z) == 1).all()
     assert abs(z.mean()) * sqrt(len(z)) < 5
     for lag in (1, 2, 7, 8, 32, 64):
         assert abs((z[lag:] * z[:-lag]).mean()) * sqrt(len(z) - lag) < 5

@@ -405,7 +405,7 @@ def test_trying_to_write_touches_no_file_that_is_there(tmp_path, tiny):
 
 
 @pytest.mark.parametrize("n_bytes", [100, 2000])
-def test_a_disk_that_fills_up_ends_in_one_clear_line_and_leaves_no_half_file(tmp_path, n_bytes):
+def test_a_disk_that_fills_up_ends_in_one_clear_line_and_leaves_no_half_file(tmp_path, tiny, n_bytes):
     """A limit on the size of files: result files are longer than 100 bytes, the picture is longer than 2000."""
     run = subprocess.run(
         [*TINY, tmp_path],
@@ -421,7 +421,10 @@ def test_a_disk_that_fills_up_ends_in_one_clear_line_and_leaves_no_half_file(tmp
     assert {path.parent.name for path in files} <= {"runs"}
     assert all(path.suffix == ".npz" for path in files)
     assert len(files) == (0 if n_bytes == 100 else 20)
-    subprocess.run([*TINY, tmp_path], check=True, capture_output=True)  # and with more space it goes on
+    executor = InOrder()
+    run_figures(["tiny"], out=tmp_path, executor=executor, echo=str, progress=io.StringIO())  # with more space it goes on
+    assert len(executor.submitted) == 20 - len(files)
+    assert (tmp_path / "tiny.png").exists()
 
 
 def test_a_figure_list_is_not_a_string():
