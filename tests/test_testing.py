@@ -6,22 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import Phase, settings
 
 from sgdnoise import MLP, LogisticRegression, Optimizer, adam, minibatches, noise_scale, sgd
 from sgdnoise.testing import LawError, check_gradient, check_noise_scale, check_optimizer, check_sampler
-
-settings.register_profile("as it was", settings())
-settings.register_profile("unexplained", phases=set(Phase) - {Phase.explain})
-
-
-@pytest.fixture
-def unexplained():
-    """Without Hypothesis's explanations of failures, which take it more than half of the time and are not passed on."""
-    settings.load_profile("unexplained")
-    yield
-    settings.load_profile("as it was")
-
 
 # Ours.
 
@@ -82,7 +69,7 @@ NOISE_SCALES = {
 
 
 @pytest.mark.parametrize("mutant", NOISE_SCALES)
-def test_wrong_noise_scales_are_rejected(unexplained, mutant):
+def test_wrong_noise_scales_are_rejected(mutant):
     fn, law = NOISE_SCALES[mutant]
     with pytest.raises(LawError) as caught:
         check_noise_scale(fn)
@@ -146,7 +133,7 @@ SGDS = {
 
 
 @pytest.mark.parametrize("mutant", SGDS)
-def test_wrong_sgds_are_rejected(unexplained, mutant):
+def test_wrong_sgds_are_rejected(mutant):
     rule, law = SGDS[mutant]
     with pytest.raises(LawError) as caught:
         check_optimizer(sgd_like(rule))
@@ -179,7 +166,7 @@ def adam_like(correct=True, root_of_eps=False, decay_on_gradient=True, global_no
     ],
     ids=["no bias correction", "eps inside the root", "no first moment", "one norm for all parameters"],
 )
-def test_wrong_adams_are_rejected(unexplained, options, law):
+def test_wrong_adams_are_rejected(options, law):
     with pytest.raises(LawError) as caught:
         check_optimizer(adam_like(**options))
     assert law in caught.value.law
@@ -254,7 +241,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("mutant", MODELS)
-def test_wrong_gradients_are_rejected(unexplained, mutant):
+def test_wrong_gradients_are_rejected(mutant):
     model, law = MODELS[mutant]
     rng = np.random.default_rng(1)
     data = rng.standard_normal((6, 3)), rng.integers(2, size=6)
@@ -316,14 +303,14 @@ SAMPLERS = {
 
 
 @pytest.mark.parametrize("mutant", SAMPLERS)
-def test_wrong_samplers_are_rejected(unexplained, mutant):
+def test_wrong_samplers_are_rejected(mutant):
     fn, method, law = SAMPLERS[mutant]
     with pytest.raises(LawError) as caught:
         check_sampler(fn, method=method)
     assert caught.value.law == law
 
 
-def test_an_epoch_dealt_twice_is_not_independent(unexplained):
+def test_an_epoch_dealt_twice_is_not_independent():
     """Each permutation is right, but comes twice: only the comparison between epochs can see it."""
     kept = {}
 
@@ -360,7 +347,7 @@ def test_a_failure_names_the_law_the_smallest_counterexample_and_the_expected_va
     assert not getattr(caught.value, "__notes__", [])
 
 
-def test_an_exception_in_the_implementation_is_a_broken_law(unexplained):
+def test_an_exception_in_the_implementation_is_a_broken_law():
     with pytest.raises(LawError, match="got: ZeroDivisionError") as caught:
         check_noise_scale(lambda eps, B, N: eps / (N - B), momentum=False, replace=False)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)

@@ -59,7 +59,7 @@ def check_laws(laws: Sequence[Law], rtol: float, atol: float = 0.0, max_examples
 
 def _check_law(law: Law, rtol: float, atol: float, max_examples: int) -> None:
     """Raise `LawError` with the smallest case found that breaks the law."""
-    from hypothesis import HealthCheck, given, settings
+    from hypothesis import HealthCheck, Phase, given, settings
 
     name, strategy, compare = law
 
@@ -69,6 +69,7 @@ def _check_law(law: Law, rtol: float, atol: float, max_examples: int) -> None:
         derandomize=True,
         database=None,
         report_multiple_bugs=False,
+        phases=set(Phase) - {Phase.explain},  # which would take half of the time of a failure, and is not passed on
         suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
