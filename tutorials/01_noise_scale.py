@@ -73,7 +73,8 @@ for means, color, marker, label in (
     (replaced, ORANGE, "^", "with replacement"),
     (without, BLUE, "o", "without replacement"),
 ):
-    right.plot(sizes, [B * means[B].var() / S for B in sizes], marker, color=color, label=label)
+    shown = np.array([B * means[B].var() / S for B in sizes])
+    right.errorbar(sizes, shown, shown * (2 / n_draws) ** 0.5, fmt=marker, color=color, label=label)
 right.plot((0, N), (1 - 1 / N, 1 - 1 / N), color=ORANGE, linewidth=1)
 right.plot((0, N), (1, 0), color=BLUE, linewidth=1)
 right.set(xlabel="batch size B", ylabel="B Var(minibatch gradient) / S", ylim=(0, 1.15))
@@ -146,7 +147,7 @@ for means, replace, spread in ((without, False, S), (replaced, True, x.var())):
 # %% [markdown]
 # ## From a variance to a time step to g
 #
-# The loss is a mean over examples. Let the cost $C$ be the *sum*, so that its gradient is $N$ times the mean gradient. One
+# The loss is a mean over examples. Let the cost $C$ be the *sum*, which like an energy grows with the number of parts, so that its gradient is $N$ times the mean gradient. One
 # update is then
 #
 # $$
@@ -164,7 +165,7 @@ for means, replace, spread in ((without, False, S), (replaced, True, x.var())):
 # That is the whole definition: **$g$ is the variance that minibatches add per unit of time, in units of $S$.** Smith,
 # Kindermans, Ying and Le ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489), equation 3) write it as
 # $dw/dt = -dC/dw + \eta(t)$, with a noise $\eta$ for which $\langle \eta(t)\, \eta(t') \rangle = g F \delta(t - t')$: kicks at
-# different times are independent, and over a time $\Delta t$ they add up to the variance $g F \Delta t$. Their $F$ is our $S$.
+# different times are independent, and over a time $\Delta t$ they add up to the variance $g F \Delta t$ ($\langle \cdot \rangle$ is a mean). With $g$ exact their $F$ must be our $S$.
 #
 # With momentum in the form $a \leftarrow m a + \text{gradient}$, $w \leftarrow w - \varepsilon a$, a gradient acts again and
 # again, as $1 + m + m^2 + \dots = 1/(1 - m)$ of itself. Drift, kicks and clock see the learning rate $\varepsilon/(1 - m)$,
@@ -185,7 +186,7 @@ for update in range(300):  # a single gradient of 1, then silence
 assert np.isclose(moved[0], -0.1 / (1 - 0.9))
 
 # %% [markdown]
-# To see that $g$ is the number that counts, let nothing but the kicks act. Four settings share one $g$; a fifth has the
+# To see the bookkeeping at work, let nothing but the kicks act, and count time as the drift would. Four settings share one $g$; a fifth has the
 # learning rate of the first and twice its batch size. We follow how far 2000 copies of $w$ have spread.
 
 # %%
@@ -223,31 +224,30 @@ for (eps, B, m), spread, (color, line) in zip(settings, curves, styles, strict=T
     axes[0].plot(updates, N * spread, line, color=color, markersize=3)
     axes[1].plot(updates * eps / (1 - m), N * spread, line, color=color, label=label, markersize=3)
 axes[0].set(xlabel="updates", ylabel="N Var(sum of kicks) / S", ylim=(0, 0.4))
-axes[0].set_title("(a) against updates: nothing in common")
+axes[0].set_title("(a) against updates: slopes differ")
 axes[1].set_xlabel("N x time = updates x $\\varepsilon$/(1 - m)")
 axes[1].set_title("(b) against time: equal g, equal slope")
 axes[1].legend(fontsize=8, loc="upper left")
-# alt: Spread of the parameters by minibatch kicks for five settings. Against updates the slopes differ by a factor of ten and
-# more. Against time the four settings of equal g lie on one line, the one with momentum a little behind, while the fifth,
+# alt: Spread of the parameters by minibatch kicks for five settings. Against updates the slopes of equal g differ by up to a
+# factor of 15. Against time the four settings of equal g lie on one line, the one with momentum a little behind, while the fifth,
 # with half that g, has half the slope.
 
 # %% [markdown]
-# Momentum starts late, by some $1/(1 - m)$ updates, because its accumulator begins empty. Then its slope is the same.
+# Momentum starts late, by some $1.5/(1 - m)$ updates, because its accumulator begins empty. Then its slope is the same.
 #
 # ## Where it stops being true
 #
 # | statement | is |
 # |---|---|
-# | the covariance of a minibatch gradient is $(1/B - 1/N)\,S$ | exact: any model, any $w$, $N$, $B$; drawn without replacement |
+# | the covariance of a minibatch gradient is $(1/B - 1/N)\,S$ | exact: any $w$, $N$, $B$, drawn without replacement; any model whose batch loss is a mean over examples (so not batch normalisation, nor dropout) |
 # | with replacement it is $\Sigma/B$, divisor $N$, and $g = \varepsilon N/B$ | exact |
 # | $g S$ is the variance per unit time | exact bookkeeping for independent batches; with momentum after a few times $1/(1-m)$ updates |
 # | $g \approx \varepsilon N/B$ | approximate: too large by the fraction $B/(N - B)$, so only for $B \ll N$ |
 # | runs of equal $g$ behave alike | approximate: needs small steps. [Tutorial 2](02_sgd_as_langevin.md) measures how small |
 # | batches of one reshuffled epoch kick independently | **wrong**: each two have covariance $-S/N$, see tutorial 2 |
 #
-# And $g$ is only the part of the noise that you set. $S$ depends on where $w$ is, and on the model. Nor is $g$ the "gradient
-# noise scale" of the large-batch literature, $\mathrm{tr}\,S/|G|^2$, which is a batch size and does not know the learning
-# rate.
+# And $g$ is only the part of the noise that you set. $S$ depends on where $w$ is, and on the model. Nor is $g$ the "gradient noise scale" of the large-batch literature, the trace of $S$ over the squared gradient, which is a batch size and
+# does not know the learning rate ([tutorial 6](06_how_large_a_batch.md)).
 #
 # ## Exercises
 #

@@ -135,19 +135,19 @@ right.legend(loc="upper left", bbox_to_anchor=(0.17, 1))
 # without bound.
 
 # %% [markdown]
-# In the shaded part, up to $N/10$, the linear rule loses a tenth of $g$ at most. To the right of it it runs out of noise. The
-# exact rule keeps $g$, but at learning rates so large that $g$ is not the whole story: the rise at the right is the factor
+# In the shaded part, up to $N/10$, the linear rule loses a tenth of $g$ at most. Beyond, it runs out of noise. The exact rule
+# keeps $g$, but at learning rates so large that $g$ is not the whole story: the rise at the right is the factor
 # $1/(1 - \varepsilon h/2)$ of [tutorial 2](02_sgd_as_langevin.md).
 #
 # ## What is lost although g is kept
 #
-# **Updates.** Per epoch there are $K$ times fewer. Each is $K$ times larger, which SGD stands up to a limit:
-# $\varepsilon < 2 (1 + m)/h$, with $h$ the largest curvature. No batch size moves it. [Tutorial 6](06_how_large_a_batch.md)
-# derives and measures it.
+# **Stability.** There are $K$ times fewer updates, each $K$ times larger. SGD bears that up to $\varepsilon < 2 (1 + m)/h$,
+# with $h$ the largest curvature. No batch size moves this limit, which [tutorial 6](06_how_large_a_batch.md) derives and
+# measures.
 #
-# **Or epochs, if momentum is the knob.** The factor can go into $1/(1 - m)$ in place of $\varepsilon$. But the accumulator
-# takes about $B/(N (1 - m))$ epochs to follow a change ([tutorial 5](05_momentum_and_adam.md)), and there both factors
-# multiply. Here for our eightfold batch, and for a step from 640 to 3200:
+# **Epochs.** Momentum's accumulator takes about $B/(N (1 - m))$ of them to follow a change
+# ([tutorial 5](05_momentum_and_adam.md)), $K$ times more than before. And if momentum is the knob, so that the factor goes
+# into $1/(1 - m)$ in place of $\varepsilon$, the two multiply. Here for our eightfold batch, and for a step from 640 to 3200:
 
 # %%
 m_eight = momentum_for(g, eps, 8 * B, N)
@@ -155,7 +155,7 @@ limit = stationary.max_stable_learning_rate(1.0, m)
 assert np.isclose(limit, 2 * (1 + m))
 print(f"learning rate 0.8: stable for curvatures below {limit / 0.8:.2f}; 0.1: below {limit / 0.1:.0f}")
 print("momentum  batch  epochs lost at each change")
-for momentum, batch_size in ((0.9, 128), (m_eight, 1024), (0.9, 640), (0.98, 3200)):
+for momentum, batch_size in ((0.9, 128), (0.9, 1024), (m_eight, 1024), (0.9, 640), (0.98, 3200)):
     print(f"{momentum:8.4f} {batch_size:6} {lost_epochs(batch_size, N, momentum):7.3f}")
 assert np.isclose(lost_epochs(8 * B, N, m_eight) / lost_epochs(B, N, m), 8 * (1 - m) / (1 - m_eight))
 assert lost_epochs(8 * B, N, m_eight) > 60 * lost_epochs(B, N, m)
