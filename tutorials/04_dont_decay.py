@@ -2,9 +2,9 @@
 # # 4. Why decay the learning rate at all?
 #
 # Everybody divides the learning rate by 5 or 10 when the loss stops falling. What does that do? If all it does is to lower the
-# noise, then a larger batch must do as well: the same curve, epoch by epoch, with fewer updates. How many fewer, and what is
-# that worth? That is the paper this package is about: Smith, Kindermans, Ying and Le, *Don't Decay the Learning Rate, Increase
-# the Batch Size* ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489)).
+# noise and slow the clock, then a larger batch must do as well: the same curve, epoch by epoch, with fewer updates. How many
+# fewer, and what is that worth? That is the paper this package is about: Smith, Kindermans, Ying and Le, *Don't Decay the
+# Learning Rate, Increase the Batch Size* ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489)).
 #
 # The answer: let stage $i = 0, 1, \dots$ last $n_i$ epochs. Where the usual schedule divides $\varepsilon$ and keeps its batch
 # size $B_0$, multiply the batch size, so that $\varepsilon_i/B_i$ is the same in both. Then
@@ -16,7 +16,7 @@
 # ## What you will learn
 #
 # - Why $\varepsilon/B$ settles a stage: it is the time of an epoch, and $N \varepsilon/B$ is its noise scale.
-# - The paper's experiment from `train` and two schedules, with a control that shows that the noise scale matters.
+# - The paper's experiment from `train` and two schedules, with a control that shows that $\varepsilon/B$ matters.
 # - What the speed-up is worth: it takes workers. On one core a step takes longer with every example in it.
 #
 # ## One ratio, two laws
@@ -44,7 +44,6 @@ from sgdnoise import (
     grow_batch,
     learning_rate_for,
     load_fashion,
-    lost_epochs,
     noise_scale,
     scale_up,
     sgd,
@@ -97,8 +96,8 @@ assert kept.min() > 0.9
 # ## The runs
 #
 # `train` takes a model, data, a schedule and an optimizer. That is all there is to it. (It reshuffles each epoch, as everybody
-# does. That lowers the noise, as tutorial 2 found, but what is left depends on $\varepsilon N/B$ alone, too, so that the
-# schedules stay comparable.) We want four seeds of everything, and `fast.train` is the same loop for several seeds at once:
+# does. With momentum and few updates an epoch, what that leaves of the noise is not a matter of $\varepsilon N/B$ alone; that
+# the curves agree all the same is a finding.) We want four seeds, and `fast.train` is the same loop for several at once:
 
 # %%
 short = step_decay(0.05, 32, milestones=(1,), n_epochs=2, factor=5)
@@ -107,9 +106,9 @@ same = fast.train(model, data, short, sgd(momentum=m), l2=l2, rngs=[0])
 assert np.allclose(same.train_loss, reference.train_loss, rtol=1e-3)
 
 
-def run(schedule):
-    """Train four networks, from four seeds."""
-    return fast.train(model, data, schedule, sgd(momentum=m), l2=l2, rngs=range(4))
+def run(schedule, params=None):
+    """Train four networks, from four seeds, and from the places given, if any."""
+    return fast.train(model, data, schedule, sgd(momentum=m), l2=l2, params=params, rngs=range(4))
 
 
 runs = {name: run(schedule) for name, schedule in schedules.items()}
@@ -121,15 +120,16 @@ def apart(a, b):
     return abs(a.train_loss.mean(axis=0) - b.train_loss.mean(axis=0))[after].max()
 
 
-print("schedule  updates  training loss  test accuracy  distance from decaying / control's")
+print("schedule  updates  training loss  distance / control's  test accuracy, less decaying's")
 for name, history in runs.items():
-    loss, accuracy = (values[:, -1].mean() for values in (history.train_loss, history.test_accuracy))
     ratio = apart(history, runs["decaying"]) / apart(runs["control"], runs["decaying"])
-    print(f"{name:8} {history.n_updates[-1]:8} {loss:14.2f} {accuracy:14.1%} {ratio:35.2f}")
+    accuracy = 100 * history.test_accuracy[:, -1]
+    gain = accuracy - 100 * runs["decaying"].test_accuracy[:, -1]
+    scores = f"{accuracy.mean():14.1f}% {gain.mean():+7.2f} +- {gain.std(ddof=1) / 2:.2f}"
+    print(f"{name:8} {history.n_updates[-1]:8} {history.train_loss[:, -1].mean():14.2f} {ratio:21.2f} {scores}")
     if name in ("hybrid", "growing"):
-        assert ratio < 0.1  # one curve, on the scale of what a change of g does
-        error = 3 * (history.test_accuracy - runs["decaying"].test_accuracy)[:, -1].std(ddof=1) / 2
-        assert abs(accuracy - runs["decaying"].test_accuracy[:, -1].mean()) < error + 0.005
+        assert ratio < 0.1  # one curve, on the scale of what a change of eps/B does
+        assert abs(gain.mean()) < 0.5
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
@@ -156,8 +156,9 @@ left.legend(loc="upper right", fontsize=9)
 
 # %% [markdown]
 # The steep drop after epoch 5 is what people decay the learning rate for. It comes with the larger batch just as well, and
-# with a learning rate that has not changed. The control shows that the agreement is not for free: without a change of noise
-# the curve goes elsewhere.
+# with a learning rate that has not changed. The control shows that the agreement is not for free: without a change of
+# $\varepsilon/B$, which is noise and clock at once, the curve goes elsewhere. Distances are from the decaying schedule's
+# curve, after the first step.
 #
 # ## How many updates
 #
@@ -179,15 +180,17 @@ for name, schedule in (("growing", growing), ("large", large)):
     print(f"{name:8} updates saved: factor {saving(decaying, schedule):.2f}, counted {counted:.2f}")
     assert np.isclose(counted, saving(decaying, schedule), rtol=0.05)  # counted are whole batches only
 ratio = apart(runs["large"], runs["decaying"]) / apart(runs["control"], runs["decaying"])
-mean = runs["decaying"].train_loss.mean(axis=0)
-gap = (runs["large"].train_loss.mean(axis=0) - mean)[1:5].min()  # while the learning rate is the first
-lag = lost_epochs(large.stages[0].batch_size, N, m) - lost_epochs(32, N, m)
-by_lag = lag * (mean[:4] - mean[1:5]).max()  # what the curve was higher by so much earlier
-print(f"distance from decaying / control's: {ratio:.2f}")
-print(f"after epochs 2 to 5 higher by {gap:.2f} and more; a lag of {lag:.2f} epochs makes {by_lag:.3f} at most")
+print(f"large: distance / control's {ratio:.2f}")
+one_epoch = run(step_decay(0.05, 32, milestones=(), n_epochs=1, factor=5)).params
+lost = {}
+for begin, places in (("at random", None), ("an epoch later", one_epoch)):
+    losses = [run(schedule, places).train_loss[:, -1] for schedule in (large, decaying)]
+    lost[begin] = (losses[0] - losses[1]).mean()
+    error = (losses[0] - losses[1]).std(ddof=1) / 2
+    print(f"begun {begin}, large ends at a loss higher by {lost[begin]:.3f} +- {error:.3f}")
 assert saving(decaying, growing) < 16 / 5 < saving(decaying, large)
 assert ratio > 0.1
-assert gap > 5 * by_lag
+assert lost["an epoch later"] < 0.6 * lost["at random"]
 assert np.isclose(large.noise_scale(N)[0], decaying.noise_scale(N)[0], rtol=0.02)
 
 paper = step_decay(0.1, 128, milestones=(60, 120, 160), n_epochs=200, factor=5)
@@ -198,18 +201,18 @@ for start in (0.1, 0.5):
     assert np.isclose(saving(paper, schedule), old / new, rtol=0.02)
 
 # %% [markdown]
-# The updates are saved as computed, but this time the curves do *not* agree. They part in the first stage already, where the
-# clock is the same and $g$ is, to 2%. What has changed? Momentum lags five times as long (tutorial 5), but that makes only a
-# small part of the gap. And the steps are five times as large. Equal $g$ is a promise for small ones, and at the very start
-# these are at more than half of what is stable, as [tutorial 6](06_how_large_a_batch.md) measures. The paper's network stood
-# up to a learning rate of 0.5 and lost no accuracy. Ours gives the reason to *grow* the batch, and not to begin with the
-# largest.
+# The updates are saved as computed, but this time the curves do *not* agree, though the clock is the same and $g$ is, to 2%.
+# What has changed? The steps are five times as large, and momentum lags five times as long (tutorial 5). Equal $g$ is a
+# promise for small steps. At the very start, where the loss is steepest, these are near the limit of stability, as
+# [tutorial 6](06_how_large_a_batch.md) measures, and most of the harm is done there: begun an epoch later, the same schedule
+# loses less than half as much. The paper's network stood up to a learning rate of 0.5 and lost no accuracy. Ours gives the
+# reason to *grow* the batch, and not to begin with the largest.
 #
 # ## What fewer updates are worth
 #
 # Not less work: an epoch looks at every example once, whatever the batch. Let a step on $W$ workers cost as much time as
-# $c + B/W$ examples do on one: its own overhead (starting it, exchanging gradients) and each worker's share of the batch. An
-# epoch then takes
+# $c + B/W$ examples do on one: its own overhead (starting it, exchanging gradients) and each worker's share of the batch, as
+# if an example could be shared, too, and $c$ did not grow with $W$. An epoch then takes
 #
 # $$
 # \frac{N}{B} \left( c + \frac{B}{W} \right) = \frac{N c}{B} + \frac{N}{W} .
@@ -255,8 +258,8 @@ axis.legend(title="overhead, in examples", loc="lower right", fontsize=9)
 # %% [markdown]
 # A network as small as ours, in Python, has an overhead of tens of examples and more, as measured in
 # [the page on speed](../benchmarks/README.md): there even one core gains by larger batches, since it makes fewer calls. If
-# examples are expensive, $c$ on one core is small, and there is nothing to be had. The paper's gain is that of a machine with
-# thousands of processors, which a small batch leaves idle.
+# examples are expensive, $c$ on one core is small, and there is nothing to be had. Saved updates become saved time on a
+# machine of many processors, which a small batch leaves idle.
 #
 # ## Where it stops being true
 #
@@ -297,8 +300,9 @@ assert np.isclose(left_over, (1 + 1 / 10) / 2)
 # %%
 wrong = run(grow_batch(step_decay(0.05, 32, milestones=(5, 10, 13), n_epochs=16, factor=5**0.5), N))
 ratio = apart(wrong, runs["decaying"]) / apart(runs["control"], runs["decaying"])
-print(f"distance from decaying / control's: {ratio:.1f}")
 difference = (wrong.train_loss - runs["decaying"].train_loss).mean(axis=0)
+step, end = difference[after][0], difference[-1]
+print(f"distance / control's {ratio:.1f}; loss after the step {step:+.3f}, at the end {end:+.3f}")
 assert ratio > 0.1
 assert difference[after][0] > 0 > difference[-1]
 
