@@ -147,8 +147,8 @@ for means, replace, spread in ((without, False, S), (replaced, True, x.var())):
 # %% [markdown]
 # ## From a variance to a time step to g
 #
-# The loss is a mean over examples. Let the cost $C$ be the *sum*, which like an energy grows with the number of parts, so that its gradient is $N$ times the mean gradient. One
-# update is then
+# The loss is a mean over examples. Let the cost $C$ be the *sum*, which like an energy grows with the number of parts, so that
+# its gradient is $N$ times the mean gradient. One update is then
 #
 # $$
 # w \leftarrow w - \frac{\varepsilon}{N} \frac{dC}{dw} - \varepsilon \cdot \text{jitter}, \qquad
@@ -165,7 +165,8 @@ for means, replace, spread in ((without, False, S), (replaced, True, x.var())):
 # That is the whole definition: **$g$ is the variance that minibatches add per unit of time, in units of $S$.** Smith,
 # Kindermans, Ying and Le ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489), equation 3) write it as
 # $dw/dt = -dC/dw + \eta(t)$, with a noise $\eta$ for which $\langle \eta(t)\, \eta(t') \rangle = g F \delta(t - t')$: kicks at
-# different times are independent, and over a time $\Delta t$ they add up to the variance $g F \Delta t$ ($\langle \cdot \rangle$ is a mean). With $g$ exact their $F$ must be our $S$.
+# different times are independent, and over a time $\Delta t$ they add up to the variance $g F \Delta t$
+# ($\langle \cdot \rangle$ is a mean). With $g$ exact their $F$ must be our $S$.
 #
 # With momentum in the form $a \leftarrow m a + \text{gradient}$, $w \leftarrow w - \varepsilon a$, a gradient acts again and
 # again, as $1 + m + m^2 + \dots = 1/(1 - m)$ of itself. Drift, kicks and clock see the learning rate $\varepsilon/(1 - m)$,
@@ -186,8 +187,8 @@ for update in range(300):  # a single gradient of 1, then silence
 assert np.isclose(moved[0], -0.1 / (1 - 0.9))
 
 # %% [markdown]
-# To see the bookkeeping at work, let nothing but the kicks act, and count time as the drift would. Four settings share one $g$; a fifth has the
-# learning rate of the first and twice its batch size. We follow how far 2000 copies of $w$ have spread.
+# To see the bookkeeping at work, let nothing but the kicks act, and count time as the drift would. Four settings share one
+# $g$; a fifth has the learning rate of the first and twice its batch size. We follow how far 2000 copies of $w$ have spread.
 
 # %%
 g, n_copies, jitter_scale = noise_scale(0.01, 10, N), 2000, S**0.5
@@ -246,8 +247,9 @@ axes[1].legend(fontsize=8, loc="upper left")
 # | runs of equal $g$ behave alike | approximate: needs small steps. [Tutorial 2](02_sgd_as_langevin.md) measures how small |
 # | batches of one reshuffled epoch kick independently | **wrong**: each two have covariance $-S/N$, see tutorial 2 |
 #
-# And $g$ is only the part of the noise that you set. $S$ depends on where $w$ is, and on the model. Nor is $g$ the "gradient noise scale" of the large-batch literature, the trace of $S$ over the squared gradient, which is a batch size and
-# does not know the learning rate ([tutorial 6](06_how_large_a_batch.md)).
+# And $g$ is only the part of the noise that you set. $S$ depends on where $w$ is, and on the model. Nor is $g$ the "gradient
+# noise scale" of the large-batch literature, the trace of $S$ over the squared gradient, which is a batch size and does not
+# know the learning rate ([tutorial 6](06_how_large_a_batch.md)).
 #
 # ## Exercises
 #

@@ -100,9 +100,9 @@ rules = {
     "linear rule": lambda K: K * eps_small,
 }
 measured = {name: np.array([spread(rule(K), K * b_small) for K in factors]) for name, rule in rules.items()}
-print("Var(w), after / before\nK B / N    ", *(f"{K * b_small / n_small:12.1f}" for K in factors))
+print("Var(w), after / before\nK B / N    ", *(f"{K * b_small / n_small:15.1f}" for K in factors))
 for name, rows in measured.items():
-    print(f"{name:11}", *(f"{value / before:5.2f} +- {error / before:.2f}" for value, error, _ in rows))
+    print(f"{name:11}", *(f"{value / before:6.2f} +- {error / before:.3f}" for value, error, _ in rows))
     assert all(abs(value - exact) < 5 * error for value, error, exact in rows)
 change = np.array([linear_scaling_error(K, b_small, n_small) for K in factors])
 hotter = (1 - eps_small / 2) / (1 - np.array(factors) * eps_small / 2)  # as large steps are, by tutorial 2
@@ -141,9 +141,12 @@ right.legend(loc="upper left", bbox_to_anchor=(0.17, 1))
 #
 # ## What is lost although g is kept
 #
+# **The clock.** An epoch takes the time $\varepsilon/(B (1 - m))$, as [tutorial 4](04_dont_decay.md) shows. The linear rule
+# keeps that and loses noise. The exact rule keeps $g$, and an epoch takes $(N - B)/(N - K B)$ times as long: 1.8% at $K = 8$.
+#
 # **Stability.** There are $K$ times fewer updates, each $K$ times larger. SGD bears that up to $\varepsilon < 2 (1 + m)/h$,
-# with $h$ the largest curvature. No batch size moves this limit, which [tutorial 6](06_how_large_a_batch.md) derives and
-# measures.
+# with $h$ the largest curvature. A larger batch does not raise this limit. [Tutorial 6](06_how_large_a_batch.md) derives and
+# measures it.
 #
 # **Epochs.** Momentum's accumulator takes about $B/(N (1 - m))$ of them to follow a change
 # ([tutorial 5](05_momentum_and_adam.md)), $K$ times more than before. And if momentum is the knob, so that the factor goes
@@ -178,15 +181,19 @@ for cap in (5120, 16_000):
     print(grown.table(N, momentum=m))
     print(f"{grown.n_updates(N)} updates; g over that of the decaying schedule: {listed}\n")
 saved = grow_batch(decay, N, max_batch_size=5120).n_updates(N) - grown.n_updates(N)
+exact_growth = grow_batch(decay, N, exact=True)
+assert exact_growth.stages[-1].batch_size == 12_152
+assert np.allclose(exact_growth.noise_scale(N), decay.noise_scale(N), rtol=1e-3)
 assert decay.n_updates(N) == 78_000
 assert saved == 240
 assert np.isclose(kept[-1], (N - 16_000) / (N - 128))
 
 # %% [markdown]
-# It would save 240 of 29040 updates, and cost another quarter of the noise in the last stage: 68% of the decaying schedule's
-# $g$ would be left, and not 90%. At $N/10$ the rule that keeps $\varepsilon/B$ has lost a tenth of $g$, and there is hardly
-# anything left to win. The updates are in the first stage. To save those, start with a larger batch and a larger learning
-# rate, as far as stability allows:
+# It would save 240 of 29040 updates, and by the rule that keeps $\varepsilon/B$ cost another quarter of the noise in the last
+# stage: 68% of the decaying schedule's $g$ would be left, and not 90%. (Growth at exact g, `grow_batch(..., exact=True)`,
+# would go to 12152, and make an epoch there a third longer.) At $N/10$ a tenth of $g$ is lost, and there is hardly anything
+# left to win. The updates are in the first stage. To save those, start with a larger batch and a larger learning rate, well
+# within stability:
 
 # %%
 caps = np.unique(np.geomspace(128, 16_000, 60).astype(int))
@@ -240,7 +247,7 @@ assert f"{exact_eps:.5g}" in answer
 # |---|---|
 # | $g$ changes by $(N - K B)/(N - B)$ under the linear rule | exact, for batches drawn without replacement |
 # | the linear rule keeps $g$ | approximate: $K B \ll N$. Exact for batches drawn with replacement |
-# | runs of equal $g$ train alike per epoch | approximate: $\varepsilon$ well below $2 (1 + m)/h$, $B$ up to about $N/10$. [Tutorial 4](04_dont_decay.md) tries it |
+# | runs of equal $g$ and equal $\varepsilon/(B (1 - m))$ train alike per epoch | approximate: no rule keeps both but for $K B \ll N$; and $\varepsilon$ well below $2 (1 + m)/h$. [Tutorial 4](04_dont_decay.md) tries it |
 # | equal $g$ costs nothing | **wrong** near the limit of stability, and where momentum has no time to follow |
 # | Adam obeys the same rules | **not claimed**: Adam has no $g$ in this theory |
 #
@@ -273,7 +280,8 @@ assert batch_size_for(exact_g, Fraction(1, 10), 2 * N) == 256
 
 # %% [markdown]
 # **3.** $K \varepsilon (N - B)/(N - K B)$ must stay below $L = 2 (1 + m)/h = 1.9$. Solve for $K$:
-# $K < L N/(\varepsilon (N - B) + L B) = 18$, a batch of about 2300. Stability, and not $N/10$, is the limit here.
+# $K < L N/(\varepsilon (N - B) + L B) = 18$, a batch of about 2300. Stability, and not $N/10$, is the limit here. (There
+# $\mathrm{Var}(w)$ is infinite: stay well below.)
 
 # %%
 L = stationary.max_stable_learning_rate(2.0, m)
