@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 7. From optimiser to sampler: how sure is your network?
+# # 7. From optimiser to sampler: how sure are your parameters?
 #
 # SGD ends at one set of parameters. But the data allow many, and how many is what the posterior says. Could SGD, which is
 # noisy anyway, draw from the posterior instead of settling down? How much noise does that take, and does it matter which?
 #
 # The answer is stochastic gradient Langevin dynamics, SGLD (Welling and Teh, ICML 2011). Add to an update of step size
-# $\epsilon$ (not our learning rate $\varepsilon$) a normal random number of variance $\epsilon$, and it is Langevin dynamics
-# on the posterior at the temperature
+# $\epsilon$ (not our learning rate $\varepsilon$) a normal random number of variance $\epsilon$, and for small steps it is
+# Langevin dynamics on the posterior at the temperature
 #
 # $$
 # k_B T = 1 + \frac{g f}{2}, \qquad g = \frac{N \epsilon}{2} \cdot \frac{N}{n} .
@@ -32,8 +32,7 @@
 # $$
 #
 # That is **Boltzmann's law** at $k_B T = 1$ for an energy $U$, the cost $C$ of the earlier pages plus a term for the prior.
-# With two parameters it can be computed on a grid, which is how we shall know the right answer. It has two modes, because the
-# data cannot tell which of the two components is which.
+# With two parameters we know it on a grid. It has two modes, because the data cannot tell which component is which.
 
 # %%
 import matplotlib.pyplot as plt
@@ -81,8 +80,8 @@ for sign in (1, -1):
 # \theta \leftarrow \theta + \frac{\epsilon}{2} \Big[ \nabla \log p(\theta) + \frac{N}{n} \sum_{i \in \text{batch}} \nabla \log p(x_i \mid \theta) \Big] + \sqrt{\epsilon}\; \xi, \qquad \xi \sim N(0, 1) .
 # $$
 #
-# For the same drift SGD on the mean loss would have the learning rate $\varepsilon = N \epsilon/2$. The function that does it
-# takes the two gradients, and many chains at once. Half of ours start in each mode.
+# For the same drift SGD on the mean loss would have the learning rate $\varepsilon = N \epsilon/2$. The function takes the two
+# gradients, and many chains at once. Half of ours start in each mode, since it takes them long to cross over.
 
 # %%
 chains = np.tile([[0.0, 1.0], [1.0, -1.0]], (100, 1))
@@ -100,10 +99,10 @@ def narrow(theta):
 centre = np.sum(exact * (theta1 + theta2 / 2)) / exact.sum()
 share = samples.average(lambda t: t[..., 1] > 0, discard=n_steps // 4)  # of each chain, weighted by step size
 square = samples.average(lambda t: (narrow(t) - centre) ** 2, discard=n_steps // 4)
-share_error = share.std(ddof=1) / len(share) ** 0.5
-print(f"in the upper mode {share.mean():.2f} +- {share_error:.2f}, exact {upper:.2f}")
+above, below = share[::2].mean(), share[1::2].mean()
+print(f"time in the upper mode: begun there {above:.2f}, begun below {below:.2f}; exact {upper:.2f}")
 print(f"narrow width {square.mean() ** 0.5:.3f}, exact {width(exact):.3f}")
-assert abs(share.mean() - upper) < 4 * share_error
+assert above > upper > below
 assert 1 < square.mean() ** 0.5 / width(exact) < 1.1  # a little too hot, which the next section explains
 
 # %% [markdown]
@@ -117,13 +116,14 @@ assert 1 < square.mean() ** 0.5 / width(exact) < 1.1  # a little too hot, which 
 # $$
 #
 # The last step is tutorial 1: $g$ of SGD with learning rate $N \epsilon/2$. The two are equal at $\epsilon^* = 4 n/(N^2 f)$.
-# Above it the update is SGD, below it is a sampler. Welling and Teh ran this toy with $n = 1$. Where was the border?
+# Well above it the update is SGD, well below a sampler. Welling and Teh ran this toy with $n = 1$. Where is our border?
 
 # %%
 kept = samples.x[len(samples.x) // 2 :, ::20].reshape(-1, 2)
-f = posterior.per_example_gradients(kept).var(axis=1).mean(axis=0)  # along theta_1 and theta_2
+directions = np.array([[1, 0], [0, 1], [0.8**0.5, 0.2**0.5]]).T  # theta_1, theta_2, the narrow one
+f = (posterior.per_example_gradients(kept) @ directions).var(axis=1).mean(axis=0)
 border = 4 / (N**2 * f)
-print(f"n = 1: equal noises at a step size of {border[0]:.1e} along theta_1, {border[1]:.1e} along theta_2")
+print("n = 1: equal noises along theta_1, theta_2, the narrow direction:", *(f"{e:.1e}" for e in border))
 assert np.allclose(temperature(noise_scale(N * border / 2, 1, N, replace=True), f), 1)  # g f/2 = 1
 assert 5e-4 < border[0] < 1e-3
 
@@ -157,11 +157,11 @@ print("variance over the posterior's:", *(f"{r:.2f} at {e:.0e}" for r, e in zip(
 # %% [markdown]
 # ## Step sizes that fall
 #
-# A large step is too hot. A small one has the right temperature and takes forever to get anywhere: it forgets its start at the
-# rate $\epsilon h/2$. Steps that fall do both: first SGD, which finds the place, then a sampler. Their sum must be infinite,
-# or a chain could not travel any distance; that of their squares, by which minibatch noise enters, must not be:
-# $\epsilon_t = a (b + t)^{-\gamma}$ with $\gamma$ in $(\frac{1}{2}, 1]$. Since $\epsilon$ is time, averages over samples weigh
-# each by its $\epsilon$. Three runs from a start thirty posterior widths away:
+# A large step is too hot. A small one is nearly right and takes forever to get anywhere: it forgets its start at the rate
+# $\epsilon h/2$. Steps that fall do both: first SGD, which finds the place, then a sampler. Their sum must be infinite, or a
+# chain could not travel any distance, and they must fall to 0, or it stays too hot. Take $\epsilon_t = a (b + t)^{-\gamma}$
+# with $\gamma$ in $(\frac{1}{2}, 1]$, as Welling and Teh do, or less (Teh, Thiery and Vollmer, 2016). Since $\epsilon$ is
+# time, averages weigh samples by it. Three runs from a start thirty posterior widths away:
 
 # %%
 n_updates = 600
@@ -198,29 +198,30 @@ right.axhline(1, color=BLACK, linestyle="--")
 right.set(xlabel="updates", ylabel="distance / posterior's width", ylim=(0.7, 200))
 right.set_title("(c) falling steps do both")
 right.legend(loc="upper right", fontsize=8)
-# alt: Left, samples of SGLD fill the contours of the two-moded posterior. Middle, the variance over the posterior's is 1 at
-# small steps and follows the exact law up to 30 at a step of 0.01; the noises are equal near 0.0004. Right, from a far start
-# a large step arrives at once and stays five widths wide, a small one has not arrived after 600 updates, and
-# falling steps come down to one.
+# alt: Left, samples of SGLD fill the contours of the two-moded posterior. Middle, the variance over the posterior's falls
+# from 34 at a step of 0.01 along the exact law towards 1; the noises are equal near 0.0004. Right, from a far start a large
+# step arrives at once and stays six widths wide, a small one has not arrived after 600 updates, and falling steps come down to
+# one.
 
 # %% [markdown]
 # ## The common mistakes, and what each of them samples
 #
-# There are few symbols in the update, and none of the mistakes raises an error. We write it out with each factor open to
-# change, and let $n = 20$. We know what to expect (a temperature multiplies the narrow width by its root):
+# None of the mistakes raises an error. We write the update out with each factor open to change, $n = 20$, and expect:
 #
-# - Noise $\epsilon$ for $\sqrt{\epsilon}$ injects the variance $\epsilon^2$, a temperature of $\epsilon$: next to none. With
-#   the minibatches' $g f/2$ that is an optimiser.
+# - Noise $\epsilon$ for $\sqrt{\epsilon}$ has a temperature of $\epsilon$: next to none. That is an optimiser.
 # - $N/n$ forgotten counts each example $n/N$ times: the likelihood to the power $n/N$, as if there were $n$ examples.
 # - Divided by $n$ twice, once in a mean over the batch and once in $N/n$: the likelihood to the power $1/n$.
 # - Drift $\epsilon$ for $\epsilon/2$, the noise left alone: temperature $\frac{1}{2}$, the square of the posterior.
+#
+# And the minibatches' part on top: a drift with $d\, \epsilon$ and the factor $c$ before the sum, and a noise $s\, \xi$, have
+# the temperature $k_B T = \frac{s^2}{2 d \epsilon} + \frac{d\, \epsilon\, c^2 n f}{2}$. The width goes with its root.
 
 # %%
 n, small, large = 20, 0.0005, 0.004  # the large step size where the pull is weak, and the way longer
 
 
 def written_out(eps, drift, spread, factor, n_steps=4000):
-    """Positions of 100 chains, every 20 updates after the first half: independent draws, if all is well."""
+    """Positions of 100 chains, every 20 updates after the first half."""
     rng, theta, positions = np.random.default_rng(3), chains[:100], []
     for t in range(n_steps):
         batch = rng.integers(N, size=(len(theta), n))
@@ -231,22 +232,26 @@ def written_out(eps, drift, spread, factor, n_steps=4000):
     return np.concatenate(positions)
 
 
-left_over = small + temperature(noise_scale(N * small / 2, n, N, replace=True), f[0])
-cases = {  # the step size, factors of drift, noise and sum; and the law expected, as power and temperature
-    "right": ((small, 1 / 2, small**0.5, N / n), (1, 1)),
-    "eps for sqrt(eps)": ((small, 1 / 2, small, N / n), (1, left_over)),
-    "N/n forgotten": ((large, 1 / 2, large**0.5, 1), (n / N, 1)),
-    "divided by n twice": ((large, 1 / 2, large**0.5, N / n / n), (1 / n, 1)),
-    "drift eps": ((small, 1, small**0.5, N / n), (1, 1 / 2)),
+def law_of_width(eps, drift, spread, factor):
+    """The width to expect: the likelihood is taken to the power factor n/N, at the temperature above."""
+    k_t = spread**2 / (2 * drift * eps) + drift * eps * factor**2 * n * f[2] / 2
+    return k_t**0.5 * width(law(factor * n / N))
+
+
+cases = {  # the step size; factors of drift, noise and sum
+    "right": (small, 1 / 2, small**0.5, N / n),
+    "eps for sqrt(eps)": (small, 1 / 2, small, N / n),
+    "N/n forgotten": (large, 1 / 2, large**0.5, 1),
+    "divided by n twice": (large, 1 / 2, large**0.5, N / n / n),
+    "drift eps": (small, 1, small**0.5, N / n),
 }
-drawn = {name: written_out(*factors) for name, (factors, _) in cases.items()}
-expected = {name: k_t**0.5 * width(law(power)) for name, (_, (power, k_t)) in cases.items()}
+drawn = {name: written_out(*factors) for name, factors in cases.items()}
+expected = {name: law_of_width(*factors) for name, factors in cases.items()}
 print("                    width  expected  over the posterior's")
 for name, theta in drawn.items():
     spread = narrow(theta).std()
     print(f"{name:19} {spread:5.3f} {expected[name]:9.3f} {spread / width(exact):21.2f}")
-    assert abs(spread - expected[name]) < 0.1 * expected[name], name
-assert narrow(drawn["eps for sqrt(eps)"]).std() < width(exact) / 4
+    assert abs(spread - expected[name]) < 0.06 * expected[name], name
 
 # %%
 figure, axes_ = plt.subplots(1, 5, figsize=(11, 2.9), layout="constrained", sharey=True)
@@ -260,8 +265,8 @@ axes_[0].set(ylabel=r"$\theta_2$")
 # several times too wide, and with drift eps they are a little too narrow.
 
 # %% [markdown]
-# Each mistake has its own wrong law, and the last one is hardly to be seen by eye. One apparent mistake is none. Many
-# libraries drift by $\epsilon$ and inject $2 \epsilon$: the same update, with half of Welling and Teh's $\epsilon$.
+# Each mistake has its own wrong law. The last can hardly be seen by eye. One apparent mistake is none: many libraries drift by
+# $\epsilon$ and inject $2 \epsilon$: the same update, with half of Welling and Teh's $\epsilon$.
 
 # %%
 whole = {"n_steps": 50, "noise": np.random.default_rng(4).standard_normal((50, 4, 2))}
@@ -281,7 +286,8 @@ assert np.allclose(welling_teh.x, library.x, rtol=0, atol=1e-12)
 # | one temperature $1 + g f/2$ | approximate: with several parameters $f$ is a matrix, and depends on $\theta$ |
 # | the chains have found all modes | **never shown by the chains**: ours began in both, and the grid told us the shares |
 #
-# With millions of parameters no grid tells. And reshuffled batches, which Welling and Teh used, heat less, as tutorial 2 says.
+# With millions of parameters no grid tells. Reshuffled batches heat less where a chain forgets in more than an epoch, as
+# tutorial 2 says. What averages over samples are worth on images is [measured at full scale](reproduction.md).
 #
 # ## Exercises
 #
@@ -302,8 +308,7 @@ excess = [temperature(noise_scale(size * eps / 2, n, size, replace=True), 1.0) f
 assert np.allclose((passes[0], excess[0]), (passes[1], excess[1]))
 
 # %% [markdown]
-# **2.** The temperature is $\frac{1}{2}$, so the variance is half of what is right and the error bars are $\sqrt{2}$ too
-# narrow.
+# **2.** The temperature is $\frac{1}{2}$, so the variance is half, and the error bars are $1/\sqrt{2}$, of what they should be.
 
 # %%
 assert np.isclose(stationary.langevin_covariance(h, 0.5), 1 / h / 2)
