@@ -64,8 +64,11 @@ Not here: fig3.
 
 Claims: 1 HOLDS, 1 HOLDS WITHIN, 1 FAILS. Negative controls flagged: 2 of 3. NOT FLAGGED: the control of 'the law is exact'.
 
-Intervals are 95% bootstrap intervals over independent repetitions. For the largest of many deviations, which
-noise can only enlarge, resampling adds noise of its own, and the interval lies too high: it can leave out the value itself.
+A claim HOLDS if its value meets the threshold, whatever the ends of the interval; HOLDS WITHIN if it
+does within the range that it names. A negative control is flagged if the same statistic, of something known to be
+wrong, fails. Intervals are 95% bootstrap intervals over independent repetitions. For the largest of many deviations,
+which noise can only enlarge, resampling adds noise of its own, and the interval lies too high: it can leave out the
+value itself.
 
 | figure | verdict | value [95% interval] | holds if | negative control | claim |
 |---|---|---|---|---|---|

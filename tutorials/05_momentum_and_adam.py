@@ -266,7 +266,7 @@ for name, (B, eps, optimizer) in runs.items():
     schedule = schedules.step_decay(eps, B, milestones=(), n_epochs=6, factor=5)
     curves[name] = fast.train(model, data, schedule, optimizer, rngs=range(3)).train_loss.mean(axis=0)
 linear, root = (curves[name] - curves["batch 32"] for name in ("linear rule", "square-root rule"))
-print(f"loss off after epochs 1, 6: linear {linear[0]:+.3f}, {linear[5]:+.3f}; root {root[0]:+.3f}, {root[5]:+.3f}")
+print(f"off after epochs 1, 6: linear {linear[0]:+.3f}, {linear[5]:+.3f}; root {root[0]:+.3f}, {root[5]:+.3f}")
 assert linear[0] < 0 < root[-1] < -linear[-1] < -linear[0] < root[0]
 
 # %%

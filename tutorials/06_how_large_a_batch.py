@@ -94,7 +94,7 @@ data = Dataset(raw.X_train.astype(float), raw.y_train, raw.X_test[:500].astype(f
 X, y = data.X_train[:2000], data.y_train[:2000]
 decaying = schedules.step_decay(0.05, 32, milestones=(5, 10, 13), n_epochs=16, factor=5)
 growing = schedules.grow_batch(decaying, N, max_batch_size=N // 10)
-places = [np.array([model.init(np.random.default_rng(seed)) for seed in range(n_seeds)])]  # where each epoch begins
+places = [np.array([model.init(np.random.default_rng(seed)) for seed in range(n_seeds)])]  # as epochs begin
 remember = lambda history: places.append(history.params)
 options = {"l2": l2, "sampling": "without_replacement", "rngs": range(n_seeds)}  # each batch is drawn afresh
 fast.train(model, data, decaying, sgd(momentum=m), params=places[0], callback=remember, **options)

@@ -1,11 +1,12 @@
 # %% [markdown]
 # # 8. Can noise help? The best batch size
 #
-# So far noise was the price of speed. If it were only that, the largest batch would always generalise best, and it does not.
-# Why would a noisier gradient lead to a better model? And if there is a best amount of noise, which batch size has it?
+# So far noise was what small batches cost. If it were only that, the largest batch would always generalise best, and it does
+# not. Why would a noisier gradient lead to a better model? And if there is a best amount of noise, which batch size has it?
 #
-# The answer: if what you care about depends on learning rate, batch size and momentum through the noise scale alone, and is
-# best at $g^*$, then the best batch size is the solution of $g = g^*$,
+# The answer is that of Smith and Le ([arXiv:1710.06451](https://arxiv.org/abs/1710.06451)), with the $-1$ kept: if what you
+# care about depends on learning rate, batch size and momentum through the noise scale alone, and is best at $g^*$, then the
+# best batch size is the solution of $g = g^*$,
 #
 # $$
 # B_{\text{opt}} = \frac{N}{1 + (1 - m)\, g^*/\varepsilon} \approx \frac{\varepsilon N}{(1 - m)\, g^*} .
@@ -70,53 +71,51 @@ assert least < 0.9 * when_hot
 
 # %% [markdown]
 # Cold, SGD sits in the narrow minimum because it is deeper. Hot, it climbs the walls. In between entropy, which counts how
-# much room there is, takes it to the wide minimum while the walls are still low. That is the argument of Smith and Le
-# ([arXiv:1710.06451](https://arxiv.org/abs/1710.06451)).
+# much room there is, takes it to the wide minimum while the walls are still low. That is a toy of Smith and Le's argument.
 #
 # Now let SGD do it. Each of $N = 1000$ examples adds a slope of its own to the loss, of standard deviation 20, and a minibatch
 # the mean of its slopes, which we draw as a normal number of the right variance. Three settings, five batch sizes each. The
-# formula says where the best one of each is. We begin at Boltzmann's law, because when cold it takes long to get there; the
-# runs show that SGD stays.
+# formula says where the best one of each is. All walkers begin in the narrow minimum, and run for a time of 300.
 
 # %%
-n_slopes, s, n_walkers = 1000, 20.0, 400
+n_slopes, s, n_walkers = 1000, 20.0, 300
 f = s**2  # the variance of the examples' gradients, divisor N - 1
 rng = np.random.default_rng(0)
 
 
 def rest_of_sgd(eps, m, sizes):
-    """Mean test loss at rest and its standard error for each batch size, over 20 units of time eps/(1 - m)."""
+    """Mean test loss in the second half of the time, its standard error, and at rest, by batch size."""
     kick = s * np.sqrt(1 / np.array(sizes) - 1 / n_slopes)[:, None]
     taus = [noise_scale(eps, B, n_slopes, momentum=m) * f / 2 / n_slopes for B in sizes]
-    laws = [boltzmann_density(well.energy, tau, [grid]) for tau in taus]
-    w = np.array([rng.choice(grid, n_walkers, p=law / law.sum()) for law in laws])
-    optimizer, state, n_steps, losses = sgd(momentum=m), None, round(20 * (1 - m) / eps), []
+    w, n_steps, losses = np.full((len(sizes), n_walkers), well.minima[1]), round(300 * (1 - m) / eps), []
+    optimizer = sgd(momentum=m)
     state = optimizer.init(w)
     for t in range(n_steps):
         gradient = well.gradient(w.reshape(-1, 1)).reshape(w.shape) + kick * rng.standard_normal(w.shape)
         step, state = optimizer.update(gradient, state, eps)
         w = w + step
-        if t >= n_steps / 2 and t % 20 == 0:
+        if t >= n_steps / 2 and t % 50 == 0:
             losses.append(test_loss(w))
     losses = np.mean(losses, axis=0)
     return losses.mean(axis=1), losses.std(axis=1) / n_walkers**0.5, [at_rest(test_loss, tau) for tau in taus]
 
 
-wells, low, high = {}, (4, 6, 10, 14, 20), (8, 12, 20, 28, 40)
+wells, low, high = {}, (2, 4, 10, 20, 50), (4, 8, 20, 40, 100)
 g_best = 2 * n_slopes * best / f
 for eps, m, sizes in ((0.01, 0, low), (0.02, 0, high), (0.002, 0.9, high)):
     measured, error, exact = wells[eps, m, sizes] = rest_of_sgd(eps, m, sizes)
     predicted = batch_size_for(g_best, eps, n_slopes, momentum=m)
     losses = (f"{loss:.2f} at {B}" for loss, B in zip(measured, sizes, strict=True))
     print(f"eps = {eps}, m = {m}: best B predicted {predicted:.1f}; loss", ", ".join(losses))
-    assert np.isclose(predicted, n_slopes / (1 + (1 - m) * g_best / eps))
-    assert np.all(abs(measured - exact) < 4 * error + 0.02)  # 0.02: finite steps
-    assert sizes[np.argmin(exact)] == min(sizes, key=lambda B: abs(B - predicted))
+    best_of_all = np.argmin(measured)
+    others = np.delete(measured - measured[best_of_all], best_of_all)
+    assert np.all(others > 3 * np.hypot(error[best_of_all], np.delete(error, best_of_all)))
+    assert sizes[best_of_all] == min(sizes, key=lambda B: abs(B - predicted))
+    assert np.all(abs(measured - exact)[:3] < 4 * error[:3] + 0.01)  # the hot ones; 0.01: finite steps
 
 # %% [markdown]
-# The minimum is broad and the errors are near 0.01, so that the five measured losses do not tell which one is lowest. But all
-# of them lie on the exact curve, within 4 standard errors and 0.02 for the finite steps; and that is lowest where the formula
-# says.
+# The lowest loss is where the formula says, in each setting. The hotter runs, on smaller batches, lie on the exact curve. The
+# colder ones do not get out of the narrow minimum in this time, or not all of them, which makes them worse still.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
@@ -126,26 +125,27 @@ left.plot(x, test_loss(x), color=BLUE, label="test loss")
 left.set(xlabel="w", ylabel="loss", ylim=(-0.15, 1.5))
 left.set_title("(a) a wide minimum, and a narrow one a little deeper")
 left.legend(loc="upper center", fontsize=8)
-right.semilogx(taus, train_means, "--", color=BLACK, label="training, exact")
-right.semilogx(taus, test_means, color=BLUE, label="test, exact")
+right.semilogx(taus, train_means, "--", color=BLACK, label="training, at rest")
+right.semilogx(taus, test_means, color=BLUE, label="test, at rest")
 looks = zip((BLACK, GREEN, ORANGE), "osd", (9, 6, 3), strict=True)
 for ((eps, m, sizes), (measured, error, _)), (color, marker, size) in zip(wells.items(), looks, strict=True):
     x = [noise_scale(eps, B, n_slopes, momentum=m) * f / 2 / n_slopes for B in sizes]
     look = {"fmt": marker, "color": color, "markersize": size, "markerfacecolor": "none" if size > 3 else color}
     right.errorbar(x, measured, error, label=f"SGD, $\\varepsilon$ = {eps}, m = {m}", **look)
-right.set(xlabel=r"temperature $\tau = gf/(2N)$", ylabel="mean loss at rest", ylim=(-0.1, 1))
+right.set(xlabel=r"temperature $\tau = gf/(2N)$", ylabel="mean loss", ylim=(-0.1, 1))
 right.set_title("(b) some noise is best for the test loss")
 right.legend(fontsize=8, loc="upper left", ncols=2)
 # alt: Left, the training loss has a wide minimum and a narrow one that is a little deeper; there the test loss
-# is high. Right, the mean training loss rises with temperature, while the mean test loss falls from 0.65 to a minimum of
-# 0.39 at 0.2 and rises again; SGD at three settings lies on the curve.
+# is high. Right, the mean training loss at rest rises with temperature, while the mean test loss falls from 0.65
+# to a minimum of 0.39 at 0.2 and rises again. SGD at three settings lies on that curve from 0.2 on; colder it is above, at the
+# loss of the narrow minimum where it began.
 
 # %% [markdown]
 # ## A network, with error bars
 #
 # Does a network have such an optimum? We make a case in which seconds suffice to see it: a small network, 500 images of 7x7
-# pixels, and half of their labels drawn again at random. To fit those is to learn nonsense by heart, which takes little noise;
-# to learn anything takes not too much.
+# pixels, and half of their labels drawn again at random, by which four in ten are wrong. To fit those is to learn nonsense by
+# heart, which takes little noise; to learn anything takes not too much.
 #
 # Learning rate and momentum are constant, every batch is drawn afresh, and all batch sizes of a curve make the same number of
 # updates, up to whole epochs. From curve to curve we keep the *time*, updates times $\varepsilon/(1 - m)$, and ask for the
@@ -164,7 +164,9 @@ X_test, y_test = pooled(full.X_test[:4000]), full.y_test[:4000]
 X_train, y_train = pooled(full.X_train), full.y_train.copy()
 again = np.random.default_rng(0).random(len(y_train)) < 0.5
 y_train[again] = np.random.default_rng(1).integers(10, size=again.sum())
-model, n_replicas = MLP(49, (32,), 10), 8
+model, n_replicas = MLP(49, (32,), 10), 16
+wrong = [np.mean(y_train[:n] != full.y_train[:n]) for n in (500, 2000)]
+print(f"labels wrong: {wrong[0]:.1%} of the first 500, {wrong[1]:.1%} of all 2000")
 
 
 def accuracies(N, eps, m, B):
@@ -200,13 +202,13 @@ for _, others in curves.values():
 
 # %% [markdown]
 # There is an optimum. To either side accuracy is lost. Half the learning rate moves the curve to half the batch size; less
-# momentum, made up for by a larger learning rate, leaves it where it was; and against $g$ all three are one curve. So the best
-# batch size goes with $\varepsilon/(1 - m)$.
+# momentum, made up for by a larger learning rate, leaves it where it was; and against $g$ all three are one curve, within
+# their errors. So, on our grid of factors of 2, the best batch size goes with $\varepsilon/(1 - m)$.
 #
 # And $N$? The formula does not say, because $g^*$ may depend on $N$. By tutorial 2, exercise 2, it is $g/N$ that decides where
 # SGD comes to rest on the same kind of loss. If nothing else counted, the best $\varepsilon/B$ would be the same for any $N$.
-# But a larger training set is a better guide, and needs a lower temperature $g/N$ to be kept from nonsense. Four times the
-# data, for as many updates (so that each example is seen a quarter as often, which may be a part of what follows):
+# But a larger training set is a better guide, and may do best with a lower temperature. Four times the data, for as many
+# updates (so each example is seen a quarter as often, and a few more labels are wrong, which may be parts of what follows):
 
 # %%
 large_sizes = (32, 64, 125, 250)
@@ -247,8 +249,8 @@ for axis, (ticks, label) in zip(axes, ranges, strict=True):
 # times the data the accuracy does not fall any more from 125 to 250.
 
 # %% [markdown]
-# With four times the data 64 is not the best any more: 125 and 250 are better, and not told apart. The best batch has grown,
-# and $g/N$ has fallen at it.
+# With four times the data 64 is not the best any more: 125 and 250 are better. The best batch has grown, and at the best of
+# those tried $g/N$ is lower.
 #
 # ## Simulated annealing
 #
@@ -298,8 +300,8 @@ middle.legend(fontsize=8, loc="upper right")
 # makes little difference.
 
 # %% [markdown]
-# Held cold, each walker stays in the nearest minimum. Held hot, none settles. For SGD the temperature is $g f/2$, so a falling
-# learning rate is a cooling, and so is a growing batch: [tutorial 4](04_dont_decay.md) tries both.
+# Held cold, walkers cross the low barriers and stay behind the high ones. Held hot, none settles. For SGD the temperature is
+# $g f/2$, so a falling learning rate is a cooling, and so is a growing batch: [tutorial 4](04_dont_decay.md) tries both.
 #
 # ## Where it stops being true
 #
@@ -309,15 +311,15 @@ middle.legend(fontsize=8, loc="upper right")
 # | they do | approximate: small steps, equal time. Measured here to the error bars, on one small network |
 # | the best $B$ grows with $N$ | measured here for four times the data. Smith and Le say *in proportion*; [at full scale](reproduction.md) that failed, it grew more slowly |
 # | noise finds wide minima | exact in the two wells at rest; for networks, a picture |
-# | noise improves the test accuracy | shown here with half of the labels wrong, where there is much to gain. **Not a law** |
-# | slow cooling finds the lowest minimum | only if slower than the escapes over the barriers |
+# | noise improves the test accuracy | shown here with four labels in ten wrong, where there is much to gain. **Not a law** |
+# | slow cooling finds the lowest minimum | only if slower than the escapes over the barriers. [At full scale](reproduction.md) steps did nearly as well |
 #
 # ## Exercises
 #
 # 1. On 1000 images at $\varepsilon = 0.1$, $m = 0.9$ you find $B = 64$ to be best. Where do you look first at
 #    $\varepsilon = 0.3$? And how wrong is "three times as large"?
 # 2. $\varepsilon$ grows without bound. Where does the best batch size go?
-# 3. Your batch is limited to 32 by memory, while the best at your learning rate is 128. What do you change?
+# 3. $N = 50000$. Your batch is limited to 32 by memory, while the best at your learning rate is 128. What do you change?
 #
 # ## Answers
 #

@@ -11,8 +11,7 @@
 # P(\text{missed}) = (1 - p)^n ,
 # $$
 #
-# for small $p$ about $e^{-p n}$. So what counts is not only how many inputs you try but where they are drawn: where $p$ is
-# large.
+# for small $p$ about $e^{-p n}$. So it counts not only how many inputs you try but where you draw them: where $p$ is large.
 #
 # ## What you will learn
 #
@@ -77,8 +76,8 @@ for check, mine in zip(checks, (my_noise_scale, optimizer(my_momentum), model, m
 # %% [markdown]
 # ## Four wrong ones
 #
-# None of these raises an error of its own. A check stops at the first law that breaks, and shows the smallest input that
-# breaks it, what the law demands there and what came.
+# None of these raises an error of its own. A check stops at the first law that breaks, and shows a small input that breaks it,
+# what the law demands there and what came.
 
 
 # %%
@@ -148,7 +147,7 @@ assert error.law == "every example is equally likely in every batch"
 # %% [markdown]
 # The last failure is of another kind. That examples come equally often is true on the average only, so the check measures,
 # over 4000 epochs, and gives a standard error. It complains beyond 5.5 of them, which happens to a right sampler with a
-# probability below one in a million:
+# probability below one in a million, if means of 4000 are normal that far out:
 
 # %%
 assert 17 * 2 * norm.sf(5.5) < 1e-6  # it makes 17 comparisons
@@ -183,7 +182,7 @@ assert not any(holds(*case) for case in drawn + path)
 assert all(holds(B, 50_000) for B in (100, 250, 1000, 5000))
 
 # %% [markdown]
-# Nobody would guess the bug from the first. From batches of 2 out of 3 one sees it. Hypothesis does the same, better.
+# Nobody would guess the bug from the first. From batches of 2 out of 3 one sees it. Hypothesis does the same, with more ways.
 #
 # ## Where to draw
 #
@@ -215,13 +214,13 @@ def look(case):
 
 
 look()
-assert np.mean([B == N for B, N in seen]) > 0.05 > 1000 * np.mean(1 / np.arange(1, 10**6 + 1))
+assert np.mean([B == N for B, N in seen]) > 1 / 3 > 10_000 * np.mean(1 / np.arange(1, 10**6 + 1))
 
 # %% [markdown]
 # For $N$ up to a million $p$ is 14 in a million, and 200 even draws would not do. But Hypothesis does not draw evenly. It
-# likes small numbers, repeats numbers and tries the ends of intervals: of its 200 draws more than one in twenty are full
-# batches, as the assert says. And where an edge is known, one does not rely on luck but makes it a law of its own: the first
-# law of `check_noise_scale` is that the full batch has no noise.
+# likes small numbers, repeats numbers and tries the ends of intervals: of its 200 draws more than a third are full batches, as
+# the assert says. And where an edge is known, one does not rely on luck but makes it a law of its own: the first law of
+# `check_noise_scale` is that the full batch has no noise.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
@@ -244,7 +243,7 @@ right.set_title("(b) draw where errors are")
 right.legend(loc="lower right", fontsize=8)
 # alt: Left, in the plane of N and B the random draws crowd where both are large; a path leads from one of them by halving and
 # small steps to N = 3, B = 2, the smallest input that breaks the law, while examples chosen by hand all pass. Right, the
-# probability to miss an error at B = N falls within ten draws or so if N is at most 10, slowly for 100, and hardly for 1000,
+# probability to miss an error at B = N falls to a few per cent within ten draws if N is at most 10, slowly for 100, and hardly for 1000,
 # as (1 - p)^n says.
 
 # %% [markdown]
@@ -327,8 +326,9 @@ assert np.allclose((error.expected, error.got), (-8 / 7, -1))
 assert 0.99**687 > 0.001 > 0.99**688
 
 # %% [markdown]
-# **3.** $g = \varepsilon N/B$, which has lost its $-1$. Rule and $g$ are then wrong together and agree. A law that compares
-# your code with your code finds contradictions, not errors; so the specification goes through all minibatches instead.
+# **3.** $g = \varepsilon N/B$, which without replacement lacks its $-1$. Rule and $g$ are then wrong together and agree. A law
+# that compares your code with your code finds contradictions, not errors; so the specification goes through all minibatches
+# instead.
 
 # %%
 check_rule(linear_rule, g=lambda eps, B, N: eps * N / B)

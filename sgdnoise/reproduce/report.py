@@ -15,8 +15,11 @@ from .verdicts import Verdict
 
 Record = Mapping[str, Any]
 
-_INTERVALS = """Intervals are 95% bootstrap intervals over independent repetitions. For the largest of many deviations, which
-noise can only enlarge, resampling adds noise of its own, and the interval lies too high: it can leave out the value itself."""
+_INTERVALS = """A claim HOLDS if its value meets the threshold, whatever the ends of the interval; HOLDS WITHIN if it
+does within the range that it names. A negative control is flagged if the same statistic, of something known to be
+wrong, fails. Intervals are 95% bootstrap intervals over independent repetitions. For the largest of many deviations,
+which noise can only enlarge, resampling adds noise of its own, and the interval lies too high: it can leave out the
+value itself."""
 
 _KINDS = ("HOLDS", "HOLDS WITHIN", "FAILS")
 _COLUMNS = {"figure": 12, "verdict": 13, "value [95% interval]": 26, "holds if": 15, "negative control": 22}
