@@ -4,8 +4,7 @@
 # A particle in water is pulled down a potential and kicked by molecules. Parameters under SGD are pulled down the loss and
 # kicked by minibatches. If that is the same, SGD has a temperature, and physics tells where it rests. Which is it, and when?
 #
-# The answer: $k_B T = g f/2$, $g$ is the noise scale of [tutorial 1](01_noise_scale.md), $f$ the variance of examples'
-# gradients.
+# The answer: $k_B T = g f/2$, with $g$ from [tutorial 1](01_noise_scale.md) and $f$ the variance of examples' gradients.
 #
 # ## What you will learn
 #
@@ -277,9 +276,9 @@ right.legend(fontsize=8, loc="lower right")
 # $k$ has been multiplied by $(1 - \varepsilon h)^{n - k}$. Were these factors all alike, the kicks would cancel. What is left
 # is the scatter of the factors, which for $\varepsilon h n \ll 1$ go evenly from $1 - \varepsilon h n$ to 1. An even law over
 # that width has the variance $(\varepsilon h n)^2/12$, where independent batches add with the mean square, 1. (Here that makes
-# 1/48.) Their law comes back only in directions that forget within an epoch, $\varepsilon h n \gg 1$. And $g$? Without
-# momentum, with $n \gg 1$ and at the ends of epochs, the noise that is left still depends on $\varepsilon N/B$ alone, though
-# not in proportion to it: twice the learning rate makes it eight times as large.
+# 1/48, near the 1/43 above.) Their law comes back only in directions that forget within an epoch, $\varepsilon h n \gg 1$. And
+# $g$? Without momentum, with $n \gg 1$ and at the ends of epochs, the noise that is left still depends on $\varepsilon N/B$
+# alone, though not in proportion to it: twice the learning rate makes it eight times as large.
 
 # %%
 one, same, double = (reshuffled_variance(1.0, f, k * 1e-4, b, 50_000) for k, b in ((1, 50), (5, 250), (2, 50)))
