@@ -70,11 +70,11 @@ wrong, fails. Intervals are 95% bootstrap intervals over independent repetitions
 which noise can only enlarge, resampling adds noise of its own, and the interval lies too high: it can leave out the
 value itself.
 
-| figure | verdict | value [95% interval] | holds if | negative control | claim |
+| figure | claim | verdict | value [95% interval] | holds if | negative control |
 |---|---|---|---|---|---|
-| [`fig1`](#title-of-fig1) | HOLDS | 0.0457~\[0.03,~0.06\] | at~most~0.1 | 0.7,~flagged | curves agree |
-| [`fig2`](#title-of-fig2) | HOLDS WITHIN | 3 | at~least~2 | 9,~NOT~FLAGGED | the law is exact (within B \<= N/10) |
-| [`fig2`](#title-of-fig2) | **FAILS** | 0.2 | at~most~0.1 | 0.3,~flagged | it is \*so\* |
+| [`fig1`](#title-of-fig1) | curves agree | HOLDS | 0.0457 \[0.03,~0.06\] | at~most~0.1 | 0.7, flagged |
+| [`fig2`](#title-of-fig2) | the law is exact (within B \<= N/10) | HOLDS WITHIN | 3 | at~least~2 | 9, NOT FLAGGED |
+| [`fig2`](#title-of-fig2) | it is \*so\* | **FAILS** | 0.2 | at~most~0.1 | 0.3, flagged |
 
 ## Title of fig1
 

@@ -21,6 +21,7 @@ wrong, fails. Intervals are 95% bootstrap intervals over independent repetitions
 which noise can only enlarge, resampling adds noise of its own, and the interval lies too high: it can leave out the
 value itself."""
 
+_NBSP = "\N{NO-BREAK SPACE}"
 _KINDS = ("HOLDS", "HOLDS WITHIN", "FAILS")
 _COLUMNS = {"figure": 12, "verdict": 13, "value [95% interval]": 26, "holds if": 15, "negative control": 22}
 
@@ -190,14 +191,17 @@ def _summary(records: Sequence[Record]) -> str:
 
 
 def _markdown_table(records: Sequence[Record]) -> str:
-    lines = [f"| {' | '.join([*_COLUMNS, 'claim'])} |", "|---" * (len(_COLUMNS) + 1) + "|"]
+    """Set all verdicts in a table whose numbers do not break within an interval."""
+    figure, *columns = _COLUMNS
+    lines = [f"| {' | '.join([figure, 'claim', *columns])} |", "|---" * (len(_COLUMNS) + 1) + "|"]
     for record in records:
         for verdict in verdicts(record):
-            kind, *numbers = _cells(verdict)
+            kind, value, threshold, control = _cells(verdict)
             kind = f"**{kind}**" if kind == "FAILS" else kind
-            numbers = [_escaped(cell).replace(" ", "\N{NO-BREAK SPACE}") for cell in numbers]
+            value, threshold = value.replace(", ", f",{_NBSP}"), threshold.replace(" ", _NBSP)
+            cells = (_escaped(cell) for cell in (value, threshold, control))
             link = f"[`{record['figure']}`](#{_anchor(record['title'])})"
-            lines.append(f"| {' | '.join((link, kind, *numbers, _escaped(_claim(verdict))))} |")
+            lines.append(f"| {' | '.join((link, _escaped(_claim(verdict)), kind, *cells))} |")
     return "\n".join(lines)
 
 
