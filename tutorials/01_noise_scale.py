@@ -234,7 +234,8 @@ axes[1].legend(fontsize=8, loc="upper left")
 # with half that g, has half the slope.
 
 # %% [markdown]
-# Momentum starts late, by some $1.5/(1 - m)$ updates, because its accumulator begins empty. Then its slope is the same.
+# Momentum starts late, by about $1.5/(1 - m)$ updates for $m$ near 1, because its accumulator begins empty. Then its slope is
+# the same.
 #
 # ## Where it stops being true
 #

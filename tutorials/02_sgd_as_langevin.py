@@ -10,14 +10,14 @@
 #
 # - Term by term, how an SGD update is a step of the Langevin equation, and what its mobility and temperature are.
 # - Where SGD comes to rest: Boltzmann's law, and on a quadratic the exact law for any learning rate.
-# - How real minibatch noise differs from the physicist's white noise: it depends on $w$, and is neither Gaussian nor
-#   isotropic.
+# - How real minibatch noise differs from white noise: it depends on $w$, and is neither Gaussian nor isotropic.
 # - What epoch reshuffling does: from directions that do not forget within an epoch it takes most of the noise out again.
 #
 # ## Term by term
 #
 # A particle at $x$ in a potential $U$ obeys the Langevin equation $dx/dt = -\lambda\, U' + \eta(t)$: it drifts downhill, with
-# a mobility $\lambda$, and is kicked by white noise of variance $2 \lambda\, k_B T$ per unit of time.
+# a mobility $\lambda$, and is kicked by white noise of variance $2 \lambda\, k_B T$ per unit of time, with $k_B T$ the
+# temperature as an energy.
 #
 # | | Langevin equation, a step of $\Delta t$ | SGD, an update |
 # |---|---|---|
@@ -34,9 +34,9 @@
 # $$
 #
 # Where does such a particle come to rest? Its density $p(x)$ flows with the drift, $-\lambda U' p$, and diffuses against its
-# own slope, $-\lambda k_B T\, p'$, half of the variance of its kicks times $p'$. At rest the two cancel: $p' = -p\, U'/k_B T$,
-# which is solved by **Boltzmann's law** $p \propto e^{-U/k_B T}$. Let us try it on SGD. The loss of example $i$ is
-# $V(w) - x_i w$, with $V$ a double well: every example pulls its own way, all equally strongly anywhere.
+# own slope, $-\lambda k_B T\, p'$, as kicks make it: half of their variance per unit of time, times $p'$. At rest the two
+# cancel: $p' = -p\, U'/k_B T$, which is solved by **Boltzmann's law** $p \propto e^{-U/k_B T}$. Let us try it on SGD. The loss
+# of example $i$ is $V(w) - x_i w$, with $V$ a double well: every example pulls its own way, as strongly at any $w$.
 
 # %%
 import matplotlib.pyplot as plt
@@ -117,8 +117,8 @@ right.legend(loc="upper left", fontsize=8)
 # %% [markdown]
 # ## What real minibatch noise is not
 #
-# So far all examples pulled equally hard everywhere. Real ones do not. Take linear regression with one parameter: the gradient
-# of example $i$ is $a_i (a_i w - y_i)$. The loss is still a quadratic, of curvature $h = \overline{a^2}$. But the noise grows
+# So far an example pulled alike everywhere. Real ones do not. Take linear regression with one parameter: the gradient of
+# example $i$ is $a_i (a_i w - y_i)$. The loss is still a quadratic, of curvature $h = \overline{a^2}$. But the noise grows
 # with $w^2$ away from some place, which by our pairing of $y$ with $-y$ is the minimum. Independent draws, here of one
 # example, make it **uncorrelated** from update to update, but not **independent**: a strong kick leads to where the next is
 # strong.
@@ -275,10 +275,11 @@ right.legend(fontsize=8, loc="lower right")
 # At the ends of epochs, where one looks, hardly any noise is left in this direction. Why not none? By then the kick of update
 # $k$ has been multiplied by $(1 - \varepsilon h)^{n - k}$. Were these factors all alike, the kicks would cancel. What is left
 # is the scatter of the factors, which for $\varepsilon h n \ll 1$ go evenly from $1 - \varepsilon h n$ to 1. An even law over
-# that width has the variance $(\varepsilon h n)^2/12$, where independent batches add with the mean square, 1. (Here that makes
-# 1/48, near the 1/43 above.) Their law comes back only in directions that forget within an epoch, $\varepsilon h n \gg 1$. And
-# $g$? Without momentum, with $n \gg 1$ and at the ends of epochs, the noise that is left still depends on $\varepsilon N/B$
-# alone, though not in proportion to it: twice the learning rate makes it eight times as large.
+# that width has the variance $(\varepsilon h n)^2/12$, where independent batches have the mean square, about 1. (Here that
+# makes 1/48, near the 1/43 above.) Their law comes back only in directions that forget within an epoch,
+# $\varepsilon h n \gg 1$. And $g$? Without momentum, with $n \gg 1$ and at the ends of epochs, the noise that is left still
+# depends on $\varepsilon N/B$ alone, though not in proportion to it: where $\varepsilon h n \ll 1$, twice the learning rate
+# makes it eight times as large.
 
 # %%
 one, same, double = (reshuffled_variance(1.0, f, k * 1e-4, b, 50_000) for k, b in ((1, 50), (5, 250), (2, 50)))
@@ -299,8 +300,8 @@ assert np.isclose(one / sgd_covariance(1.0, (1 / 50 - 1 / 50_000) * f, 1e-4), (1
 # | one temperature for all directions | **wrong** for networks |
 #
 # With all that against it, why use $g$? Because it is for comparing. Two schedules on one network share $F(w)$, its directions
-# and its dependence on $w$; what you mean to change is $g$. (Step sizes, kurtosis and $n$ change, too, and should not matter.)
-# [Tutorial 3](03_scaling_rules.md) puts it to use.
+# and its dependence on $w$; what you mean to change is $g$. (Step sizes, kurtosis and $n$ change, too; that this matters
+# little must be tried.) [Tutorial 3](03_scaling_rules.md) puts it to use.
 #
 # ## Exercises
 #

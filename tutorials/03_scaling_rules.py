@@ -73,7 +73,7 @@ for K in (1, 8, 25, 40, 125, 250, 390):
 # ## Does the noise do as it is told?
 #
 # Let SGD come to rest on a quadratic loss of curvature 1, on $N = 200$ examples, with batches of $B = 2$ drawn afresh. How far
-# it spreads is a measure of the noise that acts. Then raise $B$ by $K$ and follow either rule.
+# it spreads is a measure of the noise that acts. Then raise $B$ by a factor $K$ and follow either rule.
 
 # %%
 rng = np.random.default_rng(0)
@@ -142,11 +142,13 @@ right.legend(loc="upper left", bbox_to_anchor=(0.17, 1))
 # ## What is lost although g is kept
 #
 # **The clock.** An epoch takes the time $\varepsilon/(B (1 - m))$, as [tutorial 4](04_dont_decay.md) shows. The linear rule
-# keeps that and loses noise. The exact rule keeps $g$, and an epoch takes $(N - B)/(N - K B)$ times as long: 1.8% at $K = 8$.
+# keeps that and loses noise. The exact rule keeps $g$, and an epoch takes $(N - B)/(N - K B)$ times as long on this clock:
+# 1.8% at $K = 8$. No rule keeps both. In training it was the linear rule that kept the loss, up to $N/10$,
+# [at full scale](reproduction.md).
 #
 # **Stability.** There are $K$ times fewer updates, each $K$ times larger. SGD bears that up to $\varepsilon < 2 (1 + m)/h$,
-# with $h$ the largest curvature. A larger batch does not raise this limit. [Tutorial 6](06_how_large_a_batch.md) derives and
-# measures it.
+# with $h$ the largest curvature. A larger batch does not raise this limit, unless $h$ is noisy (tutorial 2).
+# [Tutorial 6](06_how_large_a_batch.md) derives and measures it.
 #
 # **Epochs.** Momentum's accumulator takes about $B/(N (1 - m))$ of them to follow a change
 # ([tutorial 5](05_momentum_and_adam.md)), $K$ times more than before. And if momentum is the knob, so that the factor goes
@@ -191,9 +193,10 @@ assert np.isclose(kept[-1], (N - 16_000) / (N - 128))
 # %% [markdown]
 # It would save 240 of 29040 updates, and by the rule that keeps $\varepsilon/B$ cost another quarter of the noise in the last
 # stage: 68% of the decaying schedule's $g$ would be left, and not 90%. (Growth at exact g, `grow_batch(..., exact=True)`,
-# would go to 12152, and make an epoch there a third longer.) At $N/10$ a tenth of $g$ is lost, and there is hardly anything
-# left to win. The updates are in the first stage. To save those, start with a larger batch and a larger learning rate, well
-# within stability:
+# would go to 12152, and make an epoch there a third longer on that clock.) That is a cost in noise; harm from it has not been
+# seen, [at full scale](reproduction.md) either, and $N/10$ is a convention. At $N/10$ a tenth of $g$ is lost, and there is
+# hardly anything left to win. The updates are in the first stage. To save those, start with a larger batch and a larger
+# learning rate, if stability allows (in [tutorial 4](04_dont_decay.md) it costs):
 
 # %%
 caps = np.unique(np.geomspace(128, 16_000, 60).astype(int))

@@ -3,8 +3,8 @@
 #
 # Everybody divides the learning rate by 5 or 10 when the loss stops falling. What does that do? If all it does is to lower the
 # noise and slow the clock, then a larger batch must do as well: the same curve, epoch by epoch, with fewer updates. How many
-# fewer, and what is that worth? That is the paper this package is about: Smith, Kindermans, Ying and Le, *Don't Decay the
-# Learning Rate, Increase the Batch Size* ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489)).
+# fewer, and what is that worth? It is the question of Smith, Kindermans, Ying and Le, *Don't Decay the Learning Rate, Increase
+# the Batch Size* ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489)).
 #
 # The answer: let stage $i = 0, 1, \dots$ last $n_i$ epochs. Where the usual schedule divides $\varepsilon$ and keeps its batch
 # size $B_0$, multiply the batch size, so that $\varepsilon_i/B_i$ is the same in both. Then
@@ -156,9 +156,8 @@ left.legend(loc="upper right", fontsize=9)
 
 # %% [markdown]
 # The steep drop after epoch 5 is what people decay the learning rate for. It comes with the larger batch just as well, and
-# with a learning rate that has not changed. The control shows that the agreement is not for free: without a change of
-# $\varepsilon/B$, which is noise and clock at once, the curve goes elsewhere. Distances are from the decaying schedule's
-# curve, after the first step.
+# with a learning rate that has not changed. The control shows that this is not for free: without a change of $\varepsilon/B$,
+# which is noise and clock at once, the curve goes elsewhere. (Distances are from the decaying schedule's curve.)
 #
 # ## How many updates
 #
@@ -190,7 +189,7 @@ for begin, places in (("at random", None), ("an epoch later", one_epoch)):
     print(f"begun {begin}, large ends at a loss higher by {lost[begin]:.3f} +- {error:.3f}")
 assert saving(decaying, growing) < 16 / 5 < saving(decaying, large)
 assert ratio > 0.1
-assert lost["an epoch later"] < 0.6 * lost["at random"]
+assert lost["an epoch later"] < 0.5 * lost["at random"]
 assert np.isclose(large.noise_scale(N)[0], decaying.noise_scale(N)[0], rtol=0.02)
 
 paper = step_decay(0.1, 128, milestones=(60, 120, 160), n_epochs=200, factor=5)
@@ -201,8 +200,8 @@ for start in (0.1, 0.5):
     assert np.isclose(saving(paper, schedule), old / new, rtol=0.02)
 
 # %% [markdown]
-# The updates are saved as computed, but this time the curves do *not* agree, though the clock is the same and $g$ is, to 2%.
-# What has changed? The steps are five times as large, and momentum lags five times as long (tutorial 5). Equal $g$ is a
+# The updates are saved as computed, but this time the curves do *not* agree, though the clock is the same and $g$ is, to 2% at
+# first. What has changed? The steps are five times as large, and momentum lags five times as long (tutorial 5). Equal $g$ is a
 # promise for small steps. At the very start, where the loss is steepest, these are near the limit of stability, as
 # [tutorial 6](06_how_large_a_batch.md) measures, and most of the harm is done there: begun an epoch later, the same schedule
 # loses less than half as much. The paper's network stood up to a learning rate of 0.5 and lost no accuracy. Ours gives the
@@ -272,7 +271,8 @@ axis.legend(title="overhead, in examples", loc="lower right", fontsize=9)
 # | the ratio of updates is the speed-up | only if a step takes the same time at any $B$: enough workers |
 # | the curve after a change of $B$ is there at once | approximate: momentum lags by $B/(N (1 - m))$ epochs, see [tutorial 5](05_momentum_and_adam.md) |
 #
-# That test accuracies agree is a finding, and no theorem: the theory says where the parameters go, not what they are good for.
+# That test accuracies agree, to a tenth of a point here and [at full scale](reproduction.md), is a finding, and no theorem:
+# the theory says where the parameters go, not what they are good for.
 #
 # ## Exercises
 #
@@ -294,8 +294,8 @@ assert np.isclose(left_over, (1 + 1 / 10) / 2)
 
 # %% [markdown]
 # **2.** Noise falls by $\sqrt 5$ and not by 5, and the curve leaves that of the decaying schedule: higher after the step,
-# where noise holds it up, and lower at the end, since an epoch takes the time $\varepsilon/B$ and more of it has passed. That
-# is another schedule, better or worse; it is not the same one.
+# where noise holds it up, and lower at the end, probably since an epoch takes the time $\varepsilon/B$ and more of it has
+# passed. That is another schedule, better or worse; it is not the same one.
 
 # %%
 wrong = run(grow_batch(step_decay(0.05, 32, milestones=(5, 10, 13), n_epochs=16, factor=5**0.5), N))

@@ -6,7 +6,7 @@
 # Smith, Kindermans, Ying and Le ([arXiv:1711.00489](https://arxiv.org/abs/1711.00489), section 5.2; "the paper" below) tried,
 # and their test accuracy fell from 94.5% to 93.3%. Why? And what of Adam, which has momentum too?
 #
-# The answer is the accumulator. Under a constant gradient $G$ it reads, after $s$ updates and for $m$ near 1,
+# The paper's answer is the accumulator. Under a constant gradient $G$ it reads, after $s$ updates and for $m$ near 1,
 #
 # $$
 # A(s) \approx \frac{G}{1 - m} \left( 1 - e^{-(1 - m)\, s} \right) ,
@@ -106,9 +106,9 @@ right.set_title("(b) the velocity form obeys late")
 # Unroll $a \leftarrow m a + G$ from $a = 0$: after $s$ updates it is
 # $(1 + m + \dots + m^{s-1})\, G = \frac{1 - m^s}{1 - m} G$. The formula at the top has $e^{-(1-m) s}$ for $m^s$, which is
 # close for $m$ near 1. While $a$ fills up, steps are too short. What is missing adds up to $\sum_s m^s = m/(1 - m)$ whole
-# steps, with $N/B$ updates an epoch $m B/(N (1 - m))$ **lost epochs**; the paper leaves out the $m$ in front. It counts as
-# many whenever the noise changes. Steps are not missing then, since $a$ is full. But it still holds gradients of before, those
-# of smaller batches and of other places, and takes as long to forget them.
+# steps, with $N/B$ updates an epoch $m B/(N (1 - m))$ **lost epochs**; the paper leaves out the $m$ in front. The paper counts
+# as many whenever the noise changes. Steps are not missing then, since $a$ is full. But it still holds gradients of before,
+# those of smaller batches and of other places, and takes as long to forget them.
 
 # %%
 for momentum in (0.9, 0.98):
@@ -176,7 +176,7 @@ for momentum, B, color, line in ((0.9, 128, GREY, ":"), (0.9, 640, BLUE, "-"), (
 left.set(xlabel="epochs", ylabel="accumulator / its final value", ylim=(0, 1.05), title="(a) filling up")
 figure.legend(loc="outside lower center", ncols=3, title="epochs lost", fontsize=9)
 right.set(xlabel="epochs since the noise fell", ylabel="part of the change to come", ylim=(0, 1.05))
-right.set_title("(b) Var(w) in a steep direction")
+right.set_title("(b) Var(w) at $\\varepsilon h$ = 0.1, where w swings")
 for axis in (left, right):
     axis.set(xscale="log", xlim=(0.003, 30), xticks=(0.01, 0.1, 1, 10), xticklabels=("0.01", "0.1", "1", "10"))
 # alt: Against epochs on a logarithmic scale. Left, the accumulator fills within a fraction of an epoch at momentum 0.9 and
@@ -187,9 +187,9 @@ for axis in (left, right):
 # ## On a network
 #
 # Growing schedules as in [tutorial 4](04_dont_decay.md), all with the same $\varepsilon/(B (1 - m))$ at each epoch. The second
-# is the paper's idea: more momentum for a larger batch. The third has the same momentum, but spends it on a smaller learning
-# rate. The fourth has the batch of the second, and lets the learning rate pay for it. Each begins twice: at a random place,
-# and where the first is after an epoch.
+# is the paper's: five times the learning rate, and momentum for another five in the batch. The third has the same momentum,
+# but spends it on a smaller learning rate. The fourth has the batch of the second, and lets the learning rate pay for it. Each
+# begins twice: at a random place, and where the first is after an epoch.
 
 # %%
 N, data, model = 10_000, load_fashion(10_000), MLP(196, (20,), 10)
@@ -209,8 +209,8 @@ assert final[2][0] < final[0][0] + 0.05 < final[0][0] + 0.1 < min(final[1][0], f
 assert max(final[1][1], final[3][1]) < final[0][0] + 0.06
 
 # %% [markdown]
-# More momentum alone costs little. Spent on a larger batch it costs dearly, and so does a larger learning rate in its place,
-# if training begins that way. An epoch later, with lags as long, both cost little. So here most of the price is paid at the
+# More momentum alone costs little. With a larger batch it costs dearly, and so does a larger learning rate in its place, if
+# training begins that way. An epoch later, with lags as long, both cost half a point. So here most of the price is paid at the
 # very start, where a memory of 50 updates, or steps beyond the limit of stability, meet the steepest place
 # ([tutorial 6](06_how_large_a_batch.md)). The paper's schedule began that way, too.
 #
@@ -303,7 +303,7 @@ right.legend(loc="upper right", fontsize=9)
 # | velocity is trace | exact at constant $\varepsilon$, **wrong** for $1/(1 - m)$ updates after it changes |
 # | $A(s)$ with $m^s$; $m/(1 - m)$ steps lost | exact for a constant gradient; the exponential approximates $m^s$ |
 # | variances forget at most the fraction $1 - m$ an update | exact on a quadratic for the trace form; Nesterov's determinant is $m (1 - \varepsilon h)$: its steep directions forget faster, short of the limit of stability |
-# | the lag explains the paper's 93.3% | plausible. That it costs most where training begins is shown here on another network; [at full scale](reproduction.md) that lost up to 2.3 times as many epochs |
+# | the lag explains the paper's 93.3% | plausible. That it costs most where training begins is shown here on another network. [At full scale](reproduction.md), begun that way, momentum cost 3.7 points, the learning rate alone 0.9 |
 # | Adam: $\sqrt B$ in noise, $B$ without | the two limits of an idealised Adam; between them neither |
 #
 # ## Exercises

@@ -188,7 +188,7 @@ middle.loglog(e, (1 + e * N**2 * f1 / 4) / (1 - e * h / 4), color=BLUE, linewidt
 middle.axhline(1, color=BLACK, linestyle="--", label="the posterior's")
 middle.axvline(4 / (N**2 * f1), ymax=0.5, color=GREY, linewidth=1)
 middle.text(4.6 / (N**2 * f1), 1.35, "equal noises", color="#555555", va="center")
-middle.set(xlabel=r"step size $\epsilon$, n = 1", ylabel="Var / posterior's")
+middle.set(xlabel=r"step size of SGLD, n = 1", ylabel="Var / posterior's")
 middle.set_title("(b) too hot at large steps")
 middle.legend(loc="upper left", fontsize=8)
 updates = np.arange(0, n_updates + 1, 10)
@@ -208,7 +208,7 @@ right.legend(loc="upper right", fontsize=8)
 #
 # None of the mistakes raises an error. We write the update out with each factor open to change, $n = 20$, and expect:
 #
-# - Noise $\epsilon$ for $\sqrt{\epsilon}$ has a temperature of $\epsilon$: next to none. That is an optimiser.
+# - Noise $\epsilon$ for $\sqrt{\epsilon}$ has a temperature of $\epsilon$, next to none: all but an optimiser.
 # - $N/n$ forgotten counts each example $n/N$ times: the likelihood to the power $n/N$, as if there were $n$ examples.
 # - Divided by $n$ twice, once in a mean over the batch and once in $N/n$: the likelihood to the power $1/n$.
 # - Drift $\epsilon$ for $\epsilon/2$, the noise left alone: temperature $\frac{1}{2}$, the square of the posterior.
@@ -217,7 +217,7 @@ right.legend(loc="upper right", fontsize=8)
 # the temperature $k_B T = \frac{s^2}{2 d \epsilon} + \frac{d\, \epsilon\, c^2 n f}{2}$. The width goes with its root.
 
 # %%
-n, small, large = 20, 0.0005, 0.004  # the large step size where the pull is weak, and the way longer
+n, small, large = 20, 0.0005, 0.004  # the large one where the pull is weak and chains have farther to go
 
 
 def written_out(eps, drift, spread, factor, n_steps=4000):
@@ -308,7 +308,7 @@ excess = [temperature(noise_scale(size * eps / 2, n, size, replace=True), 1.0) f
 assert np.allclose((passes[0], excess[0]), (passes[1], excess[1]))
 
 # %% [markdown]
-# **2.** The temperature is $\frac{1}{2}$, so the variance is half, and the error bars are $1/\sqrt{2}$, of what they should be.
+# **2.** The temperature is $\frac{1}{2}$, so the variance is half, and error bars are $1/\sqrt{2}$, of what they should be.
 
 # %%
 assert np.isclose(stationary.langevin_covariance(h, 0.5), 1 / h / 2)

@@ -145,7 +145,7 @@ right.legend(fontsize=8, loc="upper left", ncols=2)
 #
 # Does a network have such an optimum? We make a case in which seconds suffice to see it: a small network, 500 images of 7x7
 # pixels, and half of their labels drawn again at random, by which four in ten are wrong. To fit those is to learn nonsense by
-# heart, which takes little noise; to learn anything takes not too much.
+# heart, which happens at little noise; at too much, nothing is learnt.
 #
 # Learning rate and momentum are constant, every batch is drawn afresh, and all batch sizes of a curve make the same number of
 # updates, up to whole epochs. From curve to curve we keep the *time*, updates times $\varepsilon/(1 - m)$, and ask for the
@@ -202,8 +202,8 @@ for _, others in curves.values():
 
 # %% [markdown]
 # There is an optimum. To either side accuracy is lost. Half the learning rate moves the curve to half the batch size; less
-# momentum, made up for by a larger learning rate, leaves it where it was; and against $g$ all three are one curve, within
-# their errors. So, on our grid of factors of 2, the best batch size goes with $\varepsilon/(1 - m)$.
+# momentum, made up for by a larger learning rate, leaves it where it was; and against $g$ all three are one curve, within four
+# standard errors. So, on our grid of factors of 2, the best batch size goes with $\varepsilon/(1 - m)$.
 #
 # And $N$? The formula does not say, because $g^*$ may depend on $N$. By tutorial 2, exercise 2, it is $g/N$ that decides where
 # SGD comes to rest on the same kind of loss. If nothing else counted, the best $\varepsilon/B$ would be the same for any $N$.
@@ -249,8 +249,8 @@ for axis, (ticks, label) in zip(axes, ranges, strict=True):
 # times the data the accuracy does not fall any more from 125 to 250.
 
 # %% [markdown]
-# With four times the data 64 is not the best any more: 125 and 250 are better. The best batch has grown, and at the best of
-# those tried $g/N$ is lower.
+# With four times the data 64 is not the best any more: 125 and 250 are better. The best batch is 125 or more, and there $g/N$
+# is lower.
 #
 # ## Simulated annealing
 #
@@ -308,7 +308,7 @@ middle.legend(fontsize=8, loc="upper right")
 # | statement | is |
 # |---|---|
 # | $B_{\text{opt}}$ from $g^*$, at fixed $N$ | exact where results depend on $\varepsilon$, $B$, $m$ through $g$ alone |
-# | they do | approximate: small steps, equal time. Measured here to the error bars, on one small network |
+# | they do | approximate: small steps, equal time. Measured here to four standard errors, on one small network |
 # | the best $B$ grows with $N$ | measured here for four times the data. Smith and Le say *in proportion*; [at full scale](reproduction.md) that failed, it grew more slowly |
 # | noise finds wide minima | exact in the two wells at rest; for networks, a picture |
 # | noise improves the test accuracy | shown here with four labels in ten wrong, where there is much to gain. **Not a law** |

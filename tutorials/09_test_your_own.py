@@ -11,7 +11,7 @@
 # P(\text{missed}) = (1 - p)^n ,
 # $$
 #
-# for small $p$ about $e^{-p n}$. So it counts not only how many inputs you try but where you draw them: where $p$ is large.
+# for small $p$ about $e^{-p n}$. So it matters where inputs are drawn, and not only how many: where $p$ is large.
 #
 # ## What you will learn
 #

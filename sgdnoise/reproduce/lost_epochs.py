@@ -200,9 +200,9 @@ def delay_verdicts(points: list[dict[str, Any]]) -> list[Verdict]:
 
     return [
         Verdict(
-            claim="epochs lost are proportional to B/(N(1-m))",
+            claim="epochs lost until a loss of 0.5 nats are proportional to B/(N(1-m))",
             source=_SOURCE,
-            statistic="|exponent of the delay - 1|, at 0.5 nats",
+            statistic="|exponent of the delay - 1|",
             value=exponent(everyone),
             threshold=0.2,
             interval=bootstrap_interval(exponent, n_seeds),
@@ -210,9 +210,9 @@ def delay_verdicts(points: list[dict[str, Any]]) -> list[Verdict]:
             control_value=exponent(everyone, without),
         ),
         Verdict(
-            claim="epochs lost are about B/(N(1-m))",
+            claim="epochs lost until a loss of 0.5 nats are about B/(N(1-m))",
             source=_SOURCE,
-            statistic="largest factor between delay and formula, at 0.5 nats",
+            statistic="largest factor between delay and formula",
             value=factor(everyone),
             threshold=2.0,
             interval=bootstrap_interval(factor, n_seeds),
@@ -269,11 +269,11 @@ def plot(result: dict[str, Any]) -> Figure:
         lost.plot(ends, ends, color="#000000", linewidth=1)
         lost.annotate("B/(N(1 - m))", (predicted[-2], predicted[-2]), (12, -12), textcoords="offset points")
         in_proportion = result["verdicts"][1]["holds"]
-        momenta = [p["momentum"] for p in result["points"]]
         batch = np.array([p["batch_size"] for p in result["points"]]) / result["n_train"]
         lost.plot(predicted, batch, color="#999999", linestyle="--", linewidth=1)
         lost.text(predicted[-1], batch[-1], "B/N ", color="#666666", ha="right", va="bottom")
         lost.set(xscale="log", yscale="log", xlabel="B/(N(1 - m)) (epochs)", ylabel="delay of the training loss (epochs)")
-        lost.set_title(f"(b) a network, m {momenta[0]:g} to {momenta[-1]:g}: {'' if in_proportion else 'not '}in proportion")
+        word = "in" if in_proportion else "not in"
+        lost.set_title(f"(b) a network: {word} proportion until {result['levels'][-1]} nats")
         lost.legend(loc="upper left")
     return figure

@@ -256,11 +256,13 @@ def plot_panels(result: dict[str, Any]) -> Figure:
                 ends.append(float(final_accuracy(mean)))
                 lowest = min(lowest, mean[len(mean) // 10] / 100)
             apart = max(abs(end - ends[1]) for end in ends[2:])
-            accuracy_word = "equal accuracy" if apart <= 100 * MARGIN else f"accuracies {apart:.1f} points apart"
+            accuracy_word = "equal in the end" if apart <= 100 * MARGIN else f"accuracies {apart:.1f} points apart"
             if abs(ends[0] - ends[1]) <= 100 * MARGIN:
                 accuracy_word += ", the control's too"
             axis.set(title=f"({letter}) {panel['name']}: {accuracy_word}", xlabel="epochs")
-            note = "at the end: decaying {1:.2f}, hybrid {2:.2f},\nincreasing {3:.2f}, control {0:.2f}%".format(*ends)
+            note = "last tenth of the epochs:\ndecaying {1:.2f}, hybrid {2:.2f},\nincreasing {3:.2f}, control {0:.2f}%".format(
+                *ends
+            )
             axis.text(0.98, 0.03, note, transform=axis.transAxes, ha="right", va="bottom", color="#666666", fontsize=9)
         axes[0].set(ylabel="test accuracy (%)", ylim=(100 * lowest - 1, None))
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
