@@ -94,7 +94,7 @@ def spread(eps, B):
 
 before = stationary.sgd_covariance(1.0, (1 / b_small - 1 / n_small) * f, eps_small)
 g_small = noise_scale(eps_small, b_small, n_small)
-factors = (20, 40, 60, 80, 90)
+factors = (10, 20, 40, 60, 80, 90)
 rules = {
     "exact rule": lambda K: learning_rate_for(g_small, K * b_small, n_small),
     "linear rule": lambda K: K * eps_small,

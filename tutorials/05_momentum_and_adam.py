@@ -275,7 +275,7 @@ K = np.geomspace(1, 9, 50)
 for name, color, marker, law in (("linear", ORANGE, "o", K**0.5), ("square root", BLUE, "s", K**0)):
     left.loglog(K, law, color=color, linewidth=1)
     left.loglog(factors, np.array(spread[name]) / before, marker, color=color, label=f"{name} rule")
-left.set(xlabel="batch, over the first", ylabel="Var(w), over the first", ylim=(0.7, 4))
+left.set(xlabel="batch / first batch", ylabel="Var(w) / first", ylim=(0.7, 4))
 left.set_title("(a) all noise: a quadratic")
 left.set(xticks=factors, xticklabels=factors, yticks=(1, 2, 3), yticklabels=(1, 2, 3))
 left.minorticks_off()

@@ -74,8 +74,8 @@ assert least < 0.9 * when_hot
 # much room there is, takes it to the wide minimum while the walls are still low. That is a toy of Smith and Le's argument.
 #
 # Now let SGD do it. Each of $N = 1000$ examples adds a slope of its own to the loss, of standard deviation 20, and a minibatch
-# the mean of its slopes, which we draw as a normal number of the right variance. Three settings, five batch sizes each. The
-# formula says where the best one of each is. All walkers begin in the narrow minimum, and run for a time of 300.
+# the mean of its slopes, which we draw as a normal number of the right variance. The formula says where the best batch is. All
+# walkers begin in the narrow minimum, and run for a time (updates times $\varepsilon/(1 - m)$) of 300.
 
 # %%
 n_slopes, s, n_walkers = 1000, 20.0, 300
