@@ -33,23 +33,16 @@
 # [tutorial 2](02_sgd_as_langevin.md) cannot tell one from the other. It only takes fewer, larger steps.
 
 # %%
+import os
 from fractions import Fraction
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices as small as these are slower on two
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sgdnoise import (
-    MLP,
-    fast,
-    grow_batch,
-    learning_rate_for,
-    load_fashion,
-    noise_scale,
-    scale_up,
-    sgd,
-    step_decay,
-    train,
-)
+from sgdnoise import MLP, fast, learning_rate_for, load_fashion, noise_scale, sgd, train
+from sgdnoise.schedules import grow_batch, scale_up, step_decay
 
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
 eps, B, m = Fraction(1, 10), 128, Fraction(9, 10)
