@@ -50,3 +50,9 @@ def begun(request, tmp_path_factory):
         yield results
         if process.poll() is None:  # tests were interrupted, or not all of them were chosen
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """Intervals from 40 bootstrap resamples, where nothing depends on their ends."""
+    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)

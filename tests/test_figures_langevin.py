@@ -18,9 +18,7 @@ PARABOLA = Rugged(13.0, (0.0, 0.0), (3.0, 1.1))
 SETTINGS = [(1.0, 0.01), (0.1, 1e-4)]
 
 
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch):
-    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def problem(smallest_scale, l2):

@@ -8,16 +8,14 @@ import pytest
 from scipy import stats
 
 from sgdnoise import MLP, Schedule, Stage, load_fashion, minibatches, noise_scale, sgd, train
-from sgdnoise.reproduce import SCALES, breakdown, optimum, stability, verdicts
+from sgdnoise.reproduce import SCALES, breakdown, optimum, stability
 from sgdnoise.reproduce.limits_tasks import WORST_LOSS, ConstantRateTask, StabilityTask, largest
 from sgdnoise.reproduce.rest_tasks import RestTask
 
 DEFAULT = SCALES["default"]
 
 
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch):
-    monkeypatch.setattr(verdicts, "_N_RESAMPLES", 40)
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def failing(result):

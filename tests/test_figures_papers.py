@@ -18,9 +18,7 @@ from sgdnoise.reproduce.tasks import paper_schedules
 PAPER_FIGURES = ("fig3", "fig4", "fig5", "imagenet", "lost_epochs", "adam")
 
 
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch):
-    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def stages(schedule):

@@ -1,7 +1,5 @@
 """Figures `wells` and `sgld`: predictions against other oracles, tasks against loops written out, and what verdicts reject."""
 
-from functools import cache
-
 import numpy as np
 import pytest
 from scipy.integrate import dblquad, quad
@@ -36,13 +34,7 @@ from sgdnoise.reproduce.well_tasks import (
 WIDE, NARROW = WELL.minima
 
 
-law = cache(sgld.law)
-
-
-@pytest.fixture(autouse=True)
-def _few_resamples_and_each_law_once(monkeypatch):
-    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
-    monkeypatch.setattr(sgld, "law", law)
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def energy(x):

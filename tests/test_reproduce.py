@@ -120,10 +120,8 @@ def test_the_statistic_of_figure_1_and_what_it_rejects():
     assert verdict.control_flagged
 
 
-def test_the_statistics_of_samplers_and_what_they_reject(monkeypatch):
+def test_the_statistics_of_samplers_and_what_they_reject(few_resamples):
     """Answers with the laws and a scatter of 1% of them; then with noise 20% too large, and with samplers mixed up."""
-
-    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
 
     def answer(task, factor=1.0, as_method=None):
         scatter = 1 + 0.01 * np.tile([-1, 1], 100)

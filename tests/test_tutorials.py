@@ -216,7 +216,7 @@ def test_formulas_get_githubs_delimiters_outside_of_code():
     assert github_math("`$ ls` and $b$\n```sh\n$ ls\n```") == "`$ ls` and $`b`$\n```sh\n$ ls\n```"
     with pytest.raises(ValueError, match="begin and end in one line"):
         github_math("half a $formula")
-    assert github_math("for $a < b$") == "for $`a \\lt b`$"
+    assert github_math("for $a < b$ or $a<b$") == "for $`a \\lt b`$ or $`a\\lt b`$"
     for unseen in ("x$a$", "**bold $a$**", "[link to $a$](page.md)", "$\\operatorname{Var} w$", "$$\n\\mbox{a}\n$$"):
         with pytest.raises(ValueError, match="GitHub may not show"):
             github_math(unseen)

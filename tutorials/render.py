@@ -94,7 +94,7 @@ def split(source: str) -> list[Cell]:
 
 def _inline(match: re.Match[str]) -> str:
     """Return an inline formula between GitHub's delimiters, where a < could begin a tag."""
-    return f"$`{match[1].replace('<', chr(92) + 'lt')}`$"
+    return "$`" + re.sub(r"< *", r"\\lt ", match[1]) + "`$"
 
 
 def github_math(prose: str) -> str:

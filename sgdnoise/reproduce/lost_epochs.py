@@ -200,7 +200,7 @@ def delay_verdicts(points: list[dict[str, Any]]) -> list[Verdict]:
 
     return [
         Verdict(
-            claim="epochs lost until a loss of 0.5 nats are proportional to B/(N(1-m))",
+            claim=f"epochs lost until a loss of {LEVELS[-1]} nats are proportional to B/(N(1-m))",
             source=_SOURCE,
             statistic="|exponent of the delay - 1|",
             value=exponent(everyone),
@@ -210,7 +210,7 @@ def delay_verdicts(points: list[dict[str, Any]]) -> list[Verdict]:
             control_value=exponent(everyone, without),
         ),
         Verdict(
-            claim="epochs lost until a loss of 0.5 nats are about B/(N(1-m))",
+            claim=f"epochs lost until a loss of {LEVELS[-1]} nats are about B/(N(1-m))",
             source=_SOURCE,
             statistic="largest factor between delay and formula",
             value=factor(everyone),

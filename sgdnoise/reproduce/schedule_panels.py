@@ -21,7 +21,7 @@ final test accuracy, in standard errors
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +127,8 @@ def _final(curves: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-def agreement(curves: dict[str, dict[str, Any]], names: Sequence[str], first_step: int) -> Callable[..., float]:
-    """Return the statistic of the training loss, the worst of the schedules `names`, as a function of the seeds.
-
-    Its second argument, ``at_equal_updates``, makes it the negative control.
-    """
+def agreement(claim: str, source: str, curves: dict[str, dict[str, Any]], names: Sequence[str], first_step: int) -> Verdict:
+    """State that the schedules `names`, the worst of them, have the training curve of decaying."""
     losses = {name: np.array(curve["train_loss"]) for name, curve in curves.items()}
     n_updates = {name: np.array(curve["n_updates"]) for name, curve in curves.items()}
 
@@ -144,7 +141,17 @@ def agreement(curves: dict[str, dict[str, Any]], names: Sequence[str], first_ste
     def statistic(seeds: np.ndarray, at_equal_updates: bool = False) -> float:
         return max(distance(name, seeds, at_equal_updates) for name in names) / distance("control", seeds)
 
-    return statistic
+    everyone = np.arange(len(losses["decaying"]))
+    return Verdict(
+        claim=claim,
+        source=source,
+        statistic="max |L - L(decaying)| / max |L(control) - L(decaying)|",
+        value=statistic(everyone),
+        threshold=AGREEMENT,
+        interval=bootstrap_interval(statistic, len(everyone)),
+        control="compared at equal numbers of updates",
+        control_value=statistic(everyone, at_equal_updates=True),
+    )
 
 
 def panel_verdicts(panel: Panel, curves: dict[str, dict[str, Any]], first_step: int) -> list[Verdict]:
@@ -157,7 +164,6 @@ def panel_verdicts(panel: Panel, curves: dict[str, dict[str, Any]], first_step: 
     stopped = accuracy["decaying"][:, first_step - n_last : first_step].mean(axis=1)
     to_reject = {"never changes": final["control"], "stopped at the first step": stopped}[panel.control]
     everyone = np.arange(n_seeds)
-    apart = agreement(curves, _GROWN, first_step)
 
     def points(ends: Sequence[np.ndarray], seeds: np.ndarray) -> float:
         return max(abs(float((end - final["decaying"])[seeds].mean())) for end in ends)
@@ -165,15 +171,8 @@ def panel_verdicts(panel: Panel, curves: dict[str, dict[str, Any]], first_step: 
     grown = [final[name] for name in _GROWN]
 
     verdicts = [
-        Verdict(
-            claim=f"{panel.name}: hybrid and increasing have the training curve of decaying",
-            source=source,
-            statistic="max |L - L(decaying)| / max |L(control) - L(decaying)|",
-            value=apart(everyone),
-            threshold=AGREEMENT,
-            interval=bootstrap_interval(apart, n_seeds),
-            control="compared at equal numbers of updates",
-            control_value=apart(everyone, at_equal_updates=True),
+        agreement(
+            f"{panel.name}: hybrid and increasing have the training curve of decaying", source, curves, _GROWN, first_step
         ),
         Verdict(
             claim=f"{panel.name}: hybrid and increasing end at the test accuracy of decaying",
@@ -260,9 +259,9 @@ def plot_panels(result: dict[str, Any]) -> Figure:
             if abs(ends[0] - ends[1]) <= 100 * MARGIN:
                 accuracy_word += ", the control's too"
             axis.set(title=f"({letter}) {panel['name']}: {accuracy_word}", xlabel="epochs")
-            note = "last tenth of the epochs:\ndecaying {1:.2f}, hybrid {2:.2f},\nincreasing {3:.2f}, control {0:.2f}%".format(
-                *ends
-            )
+            control, decaying, hybrid, increasing = (f"{end:.2f}" for end in ends)
+            note = f"last tenth of the epochs:\ndecaying {decaying}, hybrid {hybrid},\n"
+            note += f"increasing {increasing}, control {control}%"
             axis.text(0.98, 0.03, note, transform=axis.transAxes, ha="right", va="bottom", color="#666666", fontsize=9)
         axes[0].set(ylabel="test accuracy (%)", ylim=(100 * lowest - 1, None))
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

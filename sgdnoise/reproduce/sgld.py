@@ -10,6 +10,7 @@ whether the average also beats the best fit, is not.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def run(scale: Scale, compute: Compute) -> dict[str, Any]:
     return {**result, "verdicts": _verdicts(result, chains, images)}
 
 
+@cache
 def law(temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean, second moments and the share of theta_2 > 0 of the posterior to the power 1/temperature, by quadrature."""
     density = boltzmann_density(TOY.energy, temperature, _GRID)
