@@ -26,10 +26,8 @@ class TrajectoryDivergenceError(FloatingPointError):
         Steps done when it was found, at most 99 steps after it happened.
     step_size : float
         In force at that step.
-    n_lost : int
-        Walkers that are not finite.
-    n_walkers : int
-        All walkers.
+    n_lost, n_walkers : int
+        Walkers that are not finite, and all walkers.
     """
 
     def __init__(self, step: int, step_size: float, n_lost: int, n_walkers: int) -> None:

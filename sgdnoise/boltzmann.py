@@ -12,6 +12,10 @@ and tends to Kramers' law where the barrier in between is much higher than T::
 
     2 pi/(lambda sqrt(U''(minimum) |U''(barrier)|)) exp((U(barrier) - U(minimum))/T)               (`kramers_time`)
 
+The functions share ``energy``, the function U, which takes an array of shape (n_points, n_dims) and returns (n_points,);
+``temperature``, k_B T, positive; and ``mobility``, lambda, positive. Each refuses what is of the wrong type (TypeError), and
+what is not finite or out of its range (ValueError).
+
 References
 ----------
 P. Hanggi, P. Talkner, M. Borkovec, "Reaction-rate theory: fifty years after Kramers", Reviews of Modern Physics 62, 251, 1990.
@@ -32,10 +36,8 @@ def boltzmann_density(energy: Callable[[np.ndarray], np.ndarray], temperature: f
 
     Parameters
     ----------
-    energy : callable
-        U: takes an array of shape (n_points, n_dims), returns (n_points,).
-    temperature : float
-        k_B T, positive.
+    energy, temperature
+        See the module.
     axes : sequence of ndarray
         The evenly spaced grid points along each dimension, two or more; far enough out that the density vanishes at the ends.
 
@@ -43,11 +45,6 @@ def boltzmann_density(energy: Callable[[np.ndarray], np.ndarray], temperature: f
     -------
     ndarray of shape (len(axes[0]), len(axes[1]), ...)
         The density at the grid points. Times the volume of a cell it sums to 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
 
     Notes
     -----
@@ -79,31 +76,20 @@ def kramers_time(
 ) -> float:
     """Mean time of an escape over a barrier by Kramers' law, overdamped and in one dimension.
 
+    2 pi/(lambda sqrt(U''(minimum) |U''(barrier)|)) exp(height/T), with a relative error of order T/height. Its logarithm
+    against 1/T is a line whose slope is `height`.
+
     Parameters
     ----------
     height : float
-        Energy of the barrier above the minimum, much larger than the temperature.
+        Energy of the barrier above the minimum, positive; the law holds where it is much larger than the temperature.
     curvature_minimum, curvature_barrier : float
         U'' at the minimum and -U'' on the barrier, both positive.
-    temperature : float
-        k_B T, positive.
-    mobility : float, default 1
-        lambda, positive.
-
-    Returns
-    -------
-    float
-        The time; its logarithm against 1/T is a line whose slope is `height`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
+    temperature, mobility
+        See the module.
 
     Notes
     -----
-    2 pi/(lambda sqrt(U''(minimum) |U''(barrier)|)) exp(height/T), with a relative error of order T/height.
-
     Convention: the time to ARRIVE in the next well. The barrier's top is reached in half of it.
 
     References
@@ -135,35 +121,19 @@ def mean_passage_time(
 ) -> float:
     """Mean time until an overdamped walker in one dimension first reaches a point: exact, by quadrature.
 
+    1/(lambda T) times the integral from begin to target over y of exp(U(y)/T) times the integral from wall to y over z of
+    exp(-U(z)/T).
+
     Parameters
     ----------
-    energy : callable
-        U: takes an array of shape (n_points, 1), returns (n_points,).
+    energy, temperature, mobility
+        See the module.
     begin, target : float
         Where the walker starts, and the point it is to reach.
     wall : float
         A reflecting wall on the far side of `begin`, where the energy is so high that its place does not matter.
-    temperature : float
-        k_B T, positive.
-    mobility : float, default 1
-        lambda, positive.
     n_points : int, default 20001
         Points of each of the grids from `wall` to `begin` and from there to `target`.
-
-    Returns
-    -------
-    float
-        The mean first-passage time.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range, or if `begin` is not between `wall` and `target`.
-
-    Notes
-    -----
-    1/(lambda T) times the integral from begin to target over y of exp(U(y)/T) times the integral from wall to y over z of
-    exp(-U(z)/T).
 
     References
     ----------

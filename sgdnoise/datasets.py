@@ -8,6 +8,9 @@ the four original IDX files by::
 
 whose arrays have the SHA-256 recorded in `FASHION14_SHA256`. `load_idx` reads those originals, or MNIST's, at full size.
 
+Everything here refuses what is of the wrong type (TypeError), and what is not finite, of the wrong shape or out of its range
+(ValueError). ``rng`` is a `numpy.random.Generator`, an int or None, handed to `numpy.random.default_rng`.
+
 References
 ----------
 .. [1] H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
@@ -59,21 +62,12 @@ class Dataset:
 
     Parameters
     ----------
-    X_train : ndarray of shape (n_train, n_features)
+    X_train, X_test : ndarray of shape (n_train, n_features) and (n_test, n_features)
         Features, float32 or float64 and finite.
-    y_train : ndarray of int, shape (n_train,)
+    y_train, y_test : ndarray of int, shape (n_train,) and (n_test,)
         Classes, counted from 0.
-    X_test : ndarray of shape (n_test, n_features)
-        Features of the test examples.
-    y_test : ndarray of int, shape (n_test,)
-        Their classes.
     n_classes : int, optional
         Number of classes; default: one more than the largest label of `y_train`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is of the wrong kind or shape, empty, not finite, or if a class is negative or not below `n_classes`.
     """
 
     X_train: np.ndarray
@@ -116,11 +110,6 @@ def load_fashion(n_train: int = 50_000) -> Dataset:
     Dataset
         Features of shape (n, 196), float32: grey levels from 0 to 1, less their mean over all pixels and images (0.2860), over
         their standard deviation (0.3308). All 10000 test images.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `n_train` is not an integer from 1 to 60000.
 
     Examples
     --------
@@ -258,28 +247,17 @@ def make_teacher(
 ) -> Dataset:
     """Draw data whose labels come from a random linear teacher.
 
+    Labels are drawn with the teacher's softmax probabilities, so that logistic regression is the true model. Features are
+    independent and standard normal, in float64.
+
     Parameters
     ----------
     n_train, n_test : int, default 1000
         Numbers of examples.
-    n_features : int, default 20
-        Number of independent standard normal features.
-    n_classes : int, default 2
-        Number of classes.
+    n_features, n_classes : int, default 20 and 2
+        Numbers of features and of classes.
     signal : float, default 2
         Standard deviation of the teacher's logits; at 0 labels are drawn at random.
-    rng : numpy.random.Generator, int or None, keyword-only
-        Handed to `numpy.random.default_rng`.
-
-    Returns
-    -------
-    Dataset
-        In float64. Labels are drawn with the teacher's softmax probabilities, so that logistic regression is the true model.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
 
     Examples
     --------
@@ -308,28 +286,16 @@ def make_blobs(
 ) -> Dataset:
     """Draw one isotropic Gaussian cloud for each class.
 
+    The clouds' centres are normal with standard deviation 3; classes are equally likely. Features are in float64.
+
     Parameters
     ----------
     n_train, n_test : int, default 1000
         Numbers of examples.
-    n_features : int, default 2
-        Number of features.
-    n_classes : int, default 3
-        Number of clouds, whose centres are normal with standard deviation 3.
+    n_features, n_classes : int, default 2 and 3
+        Numbers of features and of clouds.
     spread : float, default 1
         Standard deviation of each cloud along each feature.
-    rng : numpy.random.Generator, int or None, keyword-only
-        Handed to `numpy.random.default_rng`.
-
-    Returns
-    -------
-    Dataset
-        In float64; classes are equally likely.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
 
     Examples
     --------

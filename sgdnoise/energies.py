@@ -9,7 +9,8 @@ shape of x, as `langevin.overdamped` and `langevin.underdamped` want it::
     GaussianWells    holes in a bowl                     for pictures in two dimensions
     MixturePosterior Welling and Teh's toy               a posterior with two modes
 
-The module `boltzmann` gives their laws at rest and escape times by quadrature.
+The module `boltzmann` gives their laws at rest and escape times by quadrature. Each class refuses parameters of the wrong type
+(TypeError), and those that are not finite, of the wrong shape or out of range (ValueError); ``temperature`` is k_B T.
 
 References
 ----------
@@ -37,11 +38,6 @@ class Quadratic:
     ----------
     hessian : ndarray of shape (n_dims, n_dims)
         H, symmetric and positive definite.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `hessian` is of the wrong kind or shape, or not symmetric and positive definite.
 
     References
     ----------
@@ -87,13 +83,8 @@ class DoubleWell:
     tilt : float, default 0
         Energy of the narrow minimum minus that of the wide one, between -16/3 and 16/3 times `barrier`.
     skew : float, default 0.6
-        k in [0, 1): how much steeper the right side is. At 0 the wells are mirror images, towards 1 the right one is ever
+        k in [0, 1): how much steeper the right side is. At 0 the wells are mirror images; towards 1 the right one becomes ever
         narrower than the left one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong kind or out of range.
 
     Notes
     -----
@@ -235,7 +226,9 @@ class DoubleWell:
 
 @dataclass(frozen=True)
 class Rugged:
-    """A parabola under two cosines: many minima, of which that at 0 is the lowest; the same along every dimension.
+    """A parabola under two cosines: many minima, the lowest at 0; the same along every dimension.
+
+    U(x) = curvature x^2/2 + sum_j amplitude_j (1 - cos(2 pi x/wavelength_j)), summed over the coordinates.
 
     Parameters
     ----------
@@ -244,16 +237,7 @@ class Rugged:
     amplitudes : pair of float, default (1.0, 0.5)
         Half the height of each cosine's ridges; at least 0.
     wavelengths : pair of float, default (3.0, 1.1)
-        Distances of the ridges; positive.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong kind or out of range.
-
-    Notes
-    -----
-    U(x) = curvature x^2/2 + sum_j amplitude_j (1 - cos(2 pi x/wavelength_j)), summed over the coordinates.
+        Distances between the ridges; positive.
 
     References
     ----------
@@ -297,6 +281,8 @@ class Rugged:
 class GaussianWells:
     """Holes in a bowl, in any number of dimensions; by default a wide hole and a narrow, deeper one in the plane.
 
+    U(x) = curvature |x|^2/2 - sum_j depth_j exp(-|x - centre_j|^2/(2 width_j^2)).
+
     Parameters
     ----------
     centres : sequence of points, default ((-1.0, 0.0), (1.2, 0.3))
@@ -307,15 +293,6 @@ class GaussianWells:
         Standard deviation of each hole; positive.
     curvature : float, default 0.2
         Of the bowl; positive.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong kind or out of range, or the numbers of holes differ.
-
-    Notes
-    -----
-    U(x) = curvature |x|^2/2 - sum_j depth_j exp(-|x - centre_j|^2/(2 width_j^2)).
 
     Examples
     --------
@@ -378,11 +355,6 @@ class MixturePosterior:
     variance : float, default 2
         Of each component; positive.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong kind or out of range.
-
     Notes
     -----
     theta_1 ~ N(0, 10), theta_2 ~ N(0, 1), x_i ~ N(theta_1, 2)/2 + N(theta_1 + theta_2, 2)/2. Exchanging the components,
@@ -417,11 +389,7 @@ class MixturePosterior:
 
     @classmethod
     def draw(
-        cls,
-        n_train: int = 100,
-        theta: tuple[float, float] = (0.0, 1.0),
-        *,
-        rng: np.random.Generator | int | None = None,
+        cls, n_train: int = 100, theta: tuple[float, float] = (0.0, 1.0), *, rng: np.random.Generator | int | None = None
     ) -> MixturePosterior:
         """Draw data at `theta`, by default at Welling and Teh's, and return their posterior."""
         rng = check.generator(rng)
@@ -451,19 +419,9 @@ class MixturePosterior:
         return gradient
 
     def grad_log_likelihood(self, theta: np.ndarray, batch: np.ndarray | None = None) -> np.ndarray:
-        """Return the gradient of the log likelihood, summed over each chain's minibatch.
+        """Return the gradient of the log likelihood, summed over each chain's minibatch: what `sgdnoise.langevin.sgld` wants.
 
-        Parameters
-        ----------
-        theta : ndarray of shape (n_chains, 2)
-            The parameters.
-        batch : ndarray of int, shape (n_chains, batch_size), optional
-            Indices of the examples; all of them if not given.
-
-        Returns
-        -------
-        ndarray of shape (n_chains, 2)
-            What `sgdnoise.langevin.sgld` wants.
+        `batch` holds indices of examples, of shape (n_chains, batch_size); by default all examples count.
         """
         gradient = np.empty_like(theta)
         for column, part in enumerate(self._parts(theta, self.data if batch is None else self.data.take(batch))):

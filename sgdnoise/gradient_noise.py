@@ -15,6 +15,10 @@ learning rate.
 The numerators and denominators are unbiased; ratios of them are not. So each is averaged over measurements before
 dividing. An estimate of |G|^2 can come out negative: the noise dominates, and more data are needed. It is reported as such.
 
+``per_example_gradients`` is always an ndarray of shape (n_examples, n_params), one gradient a row, with at least 2 rows; a
+model's method of that name makes one. Every function refuses what is of the wrong type (TypeError), and what is not finite, of
+the wrong shape or out of its range (ValueError).
+
 References
 ----------
 S. McCandlish, J. Kaplan, D. Amodei, "An Empirical Model of Large-Batch Training", arXiv:1812.06162.
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoiseToSignal:
-    """A noise scale as a batch size: noise over signal, each an unbiased estimate.
+    """A noise scale as a batch size: noise over signal, each an unbiased estimate. ``float(estimate)`` is its `batch_size`.
 
     Parameters
     ----------
@@ -46,10 +50,6 @@ class NoiseToSignal:
         tr(S), or tr(H S).
     signal : float
         |G|^2, or G'HG; an estimate that can be negative.
-
-    Notes
-    -----
-    ``float(estimate)`` is its `batch_size`.
 
     References
     ----------
@@ -120,11 +120,6 @@ def gradient_covariance(per_example_gradients: np.ndarray, *, ddof: int = 1) -> 
         along a unit vector v is ``(per_example_gradients @ v).var(ddof=ddof)``, and the trace is
         ``per_example_gradients.var(axis=0, ddof=ddof).sum()``.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the gradients are not a finite float array of shape (n, p) with n at least 2, or `ddof` is neither 0 nor 1.
-
     Notes
     -----
     Convention: the divisor is N - ddof. The F of g = eps (N/B - 1) has divisor N - 1; with divisor N the same covariance of
@@ -149,34 +144,19 @@ def gradient_covariance(per_example_gradients: np.ndarray, *, ddof: int = 1) -> 
 
 
 def minibatch_covariance(covariance: Number, batch_size: Number, n_train: Number, *, replace: bool = False) -> Number:
-    """Covariance of the mean gradient of a minibatch.
+    """Covariance of the mean gradient of a minibatch: (1/B - 1/N) S without replacement, Sigma/B with.
 
     Parameters
     ----------
     covariance : number or ndarray
         Covariance of the per-example gradients: a matrix, variances along some directions, or the trace. Divisor N - 1, or N
-        with ``replace=True``.
-    batch_size : number
-        B, in (0, n_train]; with ``replace=True`` any positive number.
-    n_train : number
-        Training-set size N.
-    replace : bool, default False
-        Whether the batch is drawn with replacement.
-
-    Returns
-    -------
-    number or ndarray
-        Of the shape of `covariance`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a number is of the wrong kind or out of range, or `covariance` is not finite.
+        with ``replace=True``. The result has the same shape.
+    batch_size, n_train, replace
+        B, N, and whether the batch is drawn with replacement, as for `sgdnoise.noise_scale`.
 
     Notes
     -----
-    (1/B - 1/N) S without replacement, Sigma/B with. One batch of an epoch of reshuffling has the first; two batches of the same
-    epoch have covariance -S/N.
+    One batch of an epoch of reshuffling has the first covariance; two batches of the same epoch have covariance -S/N.
 
     Convention: for the MEAN gradient. The gradient of the papers' cost C, estimated as N times this mean, has N^2 times this
     covariance, N (N/B - 1) S.
@@ -210,17 +190,7 @@ def gradient_noise_scale(per_example_gradients: np.ndarray) -> NoiseToSignal:
     Parameters
     ----------
     per_example_gradients : ndarray of shape (n_examples, n_params)
-        Gradients of n examples drawn independently from what G is the mean of.
-
-    Returns
-    -------
-    NoiseToSignal
-        tr(S) and |G|^2.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the gradients are not a finite float array of shape (n, p) with n at least 2.
+        Gradients of n examples drawn independently from the population whose mean gradient is G.
 
     Notes
     -----
@@ -260,16 +230,6 @@ def gradient_noise_scale_from_norms(
         |G_B|^2 of one or many minibatches of each size, at one and the same point.
     small_batch_size, large_batch_size : int
         The two batch sizes, the first below the second.
-
-    Returns
-    -------
-    NoiseToSignal
-        tr(S) and |G|^2, from the averages of the norms.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a number is of the wrong kind, negative or not finite, an array is empty, or the batch sizes are not in order.
 
     Notes
     -----
@@ -314,19 +274,10 @@ def curvature_noise_scale(
     hessian_vector_product : callable
         ``v -> H v``; called n + 1 times.
 
-    Returns
-    -------
-    NoiseToSignal
-        tr(H S) and G'HG, both unbiased; where H is not positive definite either may be negative.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the gradients are not a finite float array of shape (n, p) with n at least 2.
-
     Notes
     -----
-    tr(H S) = 1/(n-1) sum_i (g_i - M)' H (g_i - M) with the sample mean M, and G'HG = M'HM - tr(H S)/n.
+    tr(H S) = 1/(n-1) sum_i (g_i - M)' H (g_i - M) with the sample mean M, and G'HG = M'HM - tr(H S)/n. Both are unbiased; where
+    H is not positive definite either may be negative.
 
     Convention: the best learning rate for one step is eps_max/(1 + B_noise/B), with eps_max = |G|^2/(G'HG); in place of |G|^2
     take the signal of `gradient_noise_scale`.
@@ -359,14 +310,9 @@ def top_hessian_eigenvalue(model: MLP, params: np.ndarray, X: np.ndarray, y: np.
     ----------
     model : MLP or LogisticRegression
         Anything with their ``hessian_vector_product``.
-    params : ndarray of shape (n_params,)
-        Where to measure.
-    X : ndarray of shape (n, n_features)
-        The examples.
-    y : ndarray of int, shape (n,)
-        Their classes.
-    l2 : float, default 0
-        Coefficient of the L2 term, which adds l2 to the curvature along every weight.
+    params, X, y, l2
+        Where to measure: parameters, examples, classes and the coefficient of the L2 term, as every method of `MLP` takes them.
+        The L2 term adds l2 to the curvature along every weight.
 
     Returns
     -------
@@ -375,8 +321,6 @@ def top_hessian_eigenvalue(model: MLP, params: np.ndarray, X: np.ndarray, y: np.
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
     scipy.sparse.linalg.ArpackNoConvergence
         If Lanczos iteration does not converge.
 

@@ -41,6 +41,26 @@ What is exact, and what the schemes' orders are::
 
 The strong orders hold with xi_t sqrt(dt) the increment of the Wiener process over step t.
 
+The integrators share these arguments::
+
+    x0            the walkers' starting points; everything is computed in their dtype, float32 or float64. Not changed
+    n_steps       number of steps
+    record_every  steps between two records, from 1 to n_steps; default 1. There are n_steps // record_every + 1 records,
+                  the start included. Memory grows with their number only, not with n_steps
+    rng           handed to numpy.random.default_rng
+    noise         standard normals in place of `rng`, a row for each step; the result is then a deterministic function of
+                  the arguments
+    increments    what is drawn for xi (see `normals`):
+                  "normal"      the default
+                  "box-muller"  normals to 24 bits at a third of the time, for float32 positions
+                  "signs"       +1 or -1, which costs next to nothing and keeps the weak order 1 of Euler-Maruyama:
+                                averages of smooth functions converge as before, paths do not
+
+The integrators refuse what is of the wrong type (TypeError), and what is not finite, of the wrong shape or out of its range, a
+`noise` together with `rng` or `increments`, increments that do not fit the scheme or the dtype, and a callable that returns
+another shape (ValueError). They raise `TrajectoryDivergenceError` when a walker is no longer finite; NumPy's warnings on the
+way there are silenced.
+
 References
 ----------
 .. [1] B. Leimkuhler, C. Matthews, M. V. Tretyakov, "On the long-time integration of stochastic gradient systems",
@@ -60,16 +80,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import _checks as check
-from ._integrate import (
-    TrajectoryDivergenceError,
-    checked,
-    noise_source,
-    per_dimension,
-    record_steps,
-    root_series,
-    run,
-    start,
-)
+from ._integrate import TrajectoryDivergenceError, checked, noise_source, per_dimension, record_steps, root_series, run, start
 from .sgld import Samples, polynomial_constants, polynomial_step_size, sgld
 
 __all__ = [
@@ -132,41 +143,24 @@ def overdamped(
     grad_energy : callable
         Gradient of the energy U: takes and returns an array of shape (n_walkers, n_dims).
     x0 : ndarray of shape (n_walkers, n_dims)
-        Where the walkers start; float32 or float64, in which everything is computed. Not changed.
-    step_size : float
-        Time step dt, positive.
-    n_steps : int
-        Number of steps.
+        Where the walkers start.
+    step_size, n_steps : float, int
+        Time step dt, positive, and number of steps.
     temperature : float or ndarray of shape (n_steps,), default 1
         k_B T, at least 0: one number, or one for each step (annealing).
     mobility : float or ndarray of shape (n_dims,), default 1
         lambda, positive: one number, or one for each dimension.
     scheme : {"euler-maruyama", "leimkuhler-matthews"}, default "euler-maruyama"
         See the module's table. Leimkuhler-Matthews costs the same, and has the smaller bias at rest.
-    rng : numpy.random.Generator, int or None, keyword-only
-        Handed to `numpy.random.default_rng`.
+    rng, increments, record_every
+        See the module. Leimkuhler-Matthews takes no "signs".
     noise : ndarray of shape (n_steps, n_walkers, n_dims), optional
-        Standard normals to use in place of `rng`; the result is then a deterministic function of the arguments. For
-        Leimkuhler-Matthews n_steps + 1 rows: step t uses rows t and t + 1.
-    increments : {"normal", "box-muller", "signs"}, default "normal"
-        What is drawn for xi, see `normals`. "box-muller": normals to 24 bits at a third of the time, for float32 positions.
-        "signs": +1 or -1, which costs next to nothing and keeps the weak order 1 of Euler-Maruyama; averages of smooth
-        functions converge as before, paths do not. Refused for Leimkuhler-Matthews.
-    record_every : int, default 1
-        Steps between two records, from 1 to n_steps. Memory does not grow with n_steps, only with the number of records.
+        Standard normals in place of `rng`. For Leimkuhler-Matthews n_steps + 1 rows: step t uses rows t and t + 1.
 
     Returns
     -------
     Trajectory
         n_steps // record_every + 1 records, the start included; its time is that of the equation.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, shape or range, if `noise` is given together with `rng` or with `increments`, if
-        `increments` does not fit the scheme or the dtype, or if `grad_energy` returns another shape.
-    TrajectoryDivergenceError
-        If a walker is not finite any more; NumPy's warnings on the way there are silenced.
 
     Notes
     -----
@@ -252,43 +246,19 @@ def underdamped(
     Parameters
     ----------
     grad_energy : callable
-        Gradient of the energy U: takes and returns an array of shape (n_walkers, n_dims). Called once a step, and once
-        before the first.
-    x0 : ndarray of shape (n_walkers, n_dims)
-        Where the walkers start; float32 or float64, in which everything is computed. Not changed.
-    step_size : float
-        Time step dt, positive.
-    n_steps : int
-        Number of steps.
-    temperature : float or ndarray of shape (n_steps,), default 1
-        k_B T, at least 0: one number, or one for each step (annealing).
+        Gradient of the energy U, as for `overdamped`. Called once a step, and once before the first.
     friction : float or ndarray of shape (n_dims,), default 1
         gamma, at least 0: one number, or one for each dimension. Without friction there is no noise either, and the scheme
         is velocity Verlet.
     p0 : ndarray of shape (n_walkers, n_dims), optional
         Momenta at the start, of the dtype of `x0`; at rest if not given. Not changed.
-    rng : numpy.random.Generator, int or None, keyword-only
-        Handed to `numpy.random.default_rng`.
-    noise : ndarray of shape (n_steps, n_walkers, n_dims), optional
-        Standard normals to use in place of `rng`; the result is then a deterministic function of the arguments.
-    increments : {"normal", "box-muller"}, default "normal"
-        What is drawn for xi, see `normals`. "box-muller": normals to 24 bits at a third of the time, for float32 positions.
-        Random signs would lower the weak order 2 to 1, and are refused.
-    record_every : int, default 1
-        Steps between two records, from 1 to n_steps. Memory does not grow with n_steps, only with the number of records.
+    x0, step_size, n_steps, temperature, rng, noise, increments, record_every
+        As for `overdamped`; `noise` has n_steps rows. "signs" would lower the weak order 2 to 1, and are refused.
 
     Returns
     -------
     Trajectory
-        n_steps // record_every + 1 records of positions and momenta, the start included.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, shape or range, if `noise` is given together with `rng` or with `increments`, if
-        `increments` does not fit the scheme or the dtype, or if `grad_energy` returns another shape.
-    TrajectoryDivergenceError
-        If a walker is not finite any more; NumPy's warnings on the way there are silenced.
+        Records of positions and momenta.
 
     Notes
     -----
@@ -371,38 +341,23 @@ def sgd_sde(
         takes an array of shape (n_walkers, n_dims) and returns R, of shape (n_dims, n_noise), or one R for each walker, of
         shape (n_walkers, n_dims, n_noise).
     x0 : ndarray of shape (n_walkers, n_dims)
-        Parameters w at the start; float32 or float64, in which everything is computed. Not changed.
+        Parameters w at the start.
     noise_scale : float or ndarray of shape (n_steps,)
         The papers' g, at least 0; from `sgdnoise.noise_scale`. One number, or one for each step.
     learning_rate : float or ndarray of shape (n_steps,)
         The papers' eps, per mean gradient; positive. It sets the time step eps/N and nothing else, so that eps/k with the
         same g and k times the steps approaches continuous time.
-    n_train : int
-        Training-set size N.
-    n_steps : int
-        Number of steps.
-    rng : numpy.random.Generator, int or None, keyword-only
-        Handed to `numpy.random.default_rng`.
+    n_train, n_steps : int
+        Training-set size N, and number of steps.
+    rng, increments, record_every
+        See the module. With "signs", too, a step has the mean and the covariance of an update of plain SGD.
     noise : ndarray of shape (n_steps, n_walkers, n_noise), optional
-        Standard normals to use in place of `rng`; the result is then a deterministic function of the arguments.
-    increments : {"normal", "box-muller", "signs"}, default "normal"
-        What is drawn for xi, as in `overdamped`: "box-muller" for float32 parameters, "signs" for weak order 1. With signs,
-        too, a step has the mean and the covariance of an update of plain SGD.
-    record_every : int, default 1
-        Steps between two records, from 1 to n_steps. Memory does not grow with n_steps, only with the number of records.
+        Standard normals in place of `rng`.
 
     Returns
     -------
     Trajectory
-        n_steps // record_every + 1 records, the start included. Its time is the sum of eps/N.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, shape or range, if `noise` is given together with `rng` or with `increments`, if
-        `increments` does not fit the scheme or the dtype, or if a callable returns another shape.
-    TrajectoryDivergenceError
-        If a walker is not finite any more; NumPy's warnings on the way there are silenced.
+        Its time is the sum of eps/N.
 
     Notes
     -----

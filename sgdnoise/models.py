@@ -1,5 +1,5 @@
-"""Softmax classifiers on one flat parameter vector: the multilayer perceptron, and logistic regression as its case without
-hidden layers.
+"""Softmax classifiers on one flat parameter vector: the multilayer perceptron, and logistic regression, which is the
+perceptron without hidden layers.
 
 With h_0 = X the forward pass is, for layers l = 1 .. L::
 
@@ -58,20 +58,20 @@ class MLP:
     activation : {"relu", "tanh"}, default "relu"
         The papers' networks use relu; tanh has a smooth Hessian.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
-
     Notes
     -----
-    Layout of the vector: W_1 (row by row, n_in x n_out), b_1, W_2, b_2, ...
+    The methods share these arguments::
+
+        params  (n_params,), float32 or float64   W_1 (row by row, n_in x n_out), b_1, W_2, b_2, ...
+        X       (n, n_features), likewise         the examples
+        y       (n,), int                         their classes, from 0 to n_classes - 1
+        l2      a number of at least 0            coefficient of |weights|^2 / 2; default 0
+
+    They compute in float32 or float64, as the parameters are. Everything here refuses what is of the wrong type (`TypeError`),
+    and a wrong shape, no rows, features that are not finite, or a number or label out of range (`ValueError`).
 
     Convention: the loss is the MEAN over the examples plus ``l2 / 2 * |weights|^2``. The L2 term leaves the biases out and
     does not depend on the batch size. The papers' cost C is the SUM.
-
-    All methods work in float32 or float64, as the parameters are, and refuse bad input: `TypeError` for the wrong kind of
-    array, `ValueError` for a wrong shape, no rows, features that are not finite, or labels out of range.
 
     References
     ----------
@@ -115,24 +115,10 @@ class MLP:
         return sum((n_in + 1) * n_out for n_in, n_out in self.layer_shapes)
 
     def init(self, rng: np.random.Generator | int | None = None, dtype: Any = float) -> np.ndarray:
-        """Draw initial parameters.
+        """Draw initial parameters, of shape (n_params,) and dtype float64 or float32.
 
-        Parameters
-        ----------
-        rng : numpy.random.Generator, int or None
-            Handed to `numpy.random.default_rng`.
-        dtype : dtype, default float64
-            float32 or float64.
-
-        Returns
-        -------
-        ndarray of shape (n_params,)
-            Weights are normal with variance 2/n_in before a relu (He) and 1/n_in else; biases are 0.
-
-        Raises
-        ------
-        TypeError
-            If `dtype` is neither float32 nor float64.
+        Weights are normal with variance 2/n_in before a relu (He) and 1/n_in otherwise; biases are 0. `rng` is handed to
+        `numpy.random.default_rng`.
         """
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
@@ -156,11 +142,6 @@ class MLP:
         -------
         list of (weights, biases)
             Of shapes (..., n_in, n_out) and (..., n_out): views, so that writing to them writes to `params`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `params` is not an array, or its last axis is not n_params long.
         """
         if not isinstance(params, np.ndarray):
             raise TypeError(f"params must be an array, got {type(params).__name__}")
@@ -175,71 +156,18 @@ class MLP:
         return layers
 
     def logits(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
-        """Inputs of the softmax.
-
-        Parameters
-        ----------
-        params : ndarray of shape (n_params,)
-            The parameters.
-        X : ndarray of shape (n, n_features)
-            The examples.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-            z_L: log-probabilities up to a constant in each row.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
-        """
+        """Return z_L, the inputs of the softmax, of shape (n, n_classes): log-probabilities up to a constant in each row."""
         self._check(params, X)
         return self._forward(self.unpack(params), X)[-1]
 
     def predict(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
-        """Most probable class of each example.
-
-        Parameters
-        ----------
-        params : ndarray of shape (n_params,)
-            The parameters.
-        X : ndarray of shape (n, n_features)
-            The examples.
-
-        Returns
-        -------
-        ndarray of int, shape (n,)
-            Classes from 0 to n_classes - 1.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
-        """
+        """Return the most probable class of each example, of shape (n,): ints from 0 to n_classes - 1."""
         return self.logits(params, X).argmax(axis=1)  # type: ignore[no-any-return]
 
     def evaluate(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-        """Mean cross-entropy and accuracy, in one pass with bounded memory.
+        """Return the mean cross-entropy, in nats and without the L2 term, and the fraction predicted right.
 
-        Parameters
-        ----------
-        params : ndarray of shape (n_params,)
-            The parameters.
-        X : ndarray of shape (n, n_features)
-            The examples.
-        y : ndarray of int, shape (n,)
-            Their classes.
-
-        Returns
-        -------
-        loss, accuracy : float
-            Cross-entropy without the L2 term, in nats, and the fraction predicted right.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
+        One pass, with bounded memory.
         """
         self._check(params, X, y)
         layers = self.unpack(params)
@@ -252,100 +180,20 @@ class MLP:
         return loss / len(X), n_right / len(X)
 
     def accuracy(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> float:
-        """Fraction of examples predicted right.
-
-        Parameters
-        ----------
-        params : ndarray of shape (n_params,)
-            The parameters.
-        X : ndarray of shape (n, n_features)
-            The examples.
-        y : ndarray of int, shape (n,)
-            Their classes.
-
-        Returns
-        -------
-        float
-            From 0 to 1.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
-        """
+        """Return the fraction of examples predicted right, from 0 to 1."""
         return self.evaluate(params, X, y)[1]
 
     def loss(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> float:
-        """Mean cross-entropy plus the L2 term.
-
-        Parameters
-        ----------
-        params : ndarray of shape (n_params,)
-            The parameters.
-        X : ndarray of shape (n, n_features)
-            The examples.
-        y : ndarray of int, shape (n,)
-            Their classes.
-        l2 : float, default 0
-            Coefficient of ``|weights|^2 / 2``, at least 0.
-
-        Returns
-        -------
-        float
-            In nats.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
-        """
+        """Return the mean cross-entropy plus the L2 term, in nats."""
         l2 = check.number("l2", l2, at_least=0)
         return self.evaluate(params, X, y)[0] + self._penalty(self.unpack(params), l2)
 
     def gradient(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> np.ndarray:
-        """Gradient of the loss.
-
-        Parameters
-        ----------
-        params, X, y, l2
-            As for `loss`.
-
-        Returns
-        -------
-        ndarray of shape (n_params,)
-            In the layout of `params`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
-        """
+        """Return the gradient of the loss, of shape (n_params,), in the layout of `params`."""
         return self.loss_and_gradient(params, X, y, l2)[1]
 
     def loss_and_gradient(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[float, np.ndarray]:
-        """Loss and its gradient, by backpropagation.
-
-        Parameters
-        ----------
-        params, X, y, l2
-            As for `loss`.
-
-        Returns
-        -------
-        loss : float
-            As `loss` returns.
-        gradient : ndarray of shape (n_params,)
-            In the layout of `params`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
-
-        Notes
-        -----
-        The module's docstring has the equations.
-        """
+        """Return what `loss` and `gradient` return, by backpropagation; the module's docstring has the equations."""
         self._check(params, X, y)
         l2 = check.number("l2", l2, at_least=0)
         layers = self.unpack(params)
@@ -362,30 +210,11 @@ class MLP:
         return float(losses.mean()) + self._penalty(layers, l2), gradient
 
     def per_example_gradients(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Gradient of each example's own cross-entropy.
+        """Return the gradient of each example's own cross-entropy, of shape (n, n_params): row i is g_i.
 
-        Parameters
-        ----------
-        params : ndarray of shape (n_params,)
-            The parameters.
-        X : ndarray of shape (n_examples, n_features)
-            The examples.
-        y : ndarray of int, shape (n_examples,)
-            Their classes.
+        Takes n * n_params numbers of memory.
 
-        Returns
-        -------
-        ndarray of shape (n_examples, n_params)
-            Row i is g_i. Takes n_examples * n_params numbers of memory.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
-
-        Notes
-        -----
-        Convention: without L2 term, which is no example's own. The mean of the rows is `gradient` with l2 = 0; their
+        Convention: without the L2 term, which belongs to no example. The mean of the rows is `gradient` with l2 = 0; their
         covariance is the F (or S) of the theory.
         """
         self._check(params, X, y)
@@ -403,35 +232,10 @@ class MLP:
     def hessian_vector_product(
         self, params: np.ndarray, v: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0
     ) -> np.ndarray:
-        """Product of the loss's Hessian with a vector, exact and without the Hessian.
+        """Return H v, the loss's Hessian times the vector `v`, exact and without forming H; both of shape (n_params,).
 
-        Parameters
-        ----------
-        params : ndarray of shape (n_params,)
-            The parameters.
-        v : ndarray of shape (n_params,)
-            The vector.
-        X, y, l2
-            As for `loss`.
-
-        Returns
-        -------
-        ndarray of shape (n_params,)
-            H v.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range; see the class.
-
-        Notes
-        -----
-        Every line of `loss_and_gradient`, followed by its derivative along v (written d...v in the code). At a kink of relu
-        the one-sided derivative is taken, as in the gradient.
-
-        References
-        ----------
-        Pearlmutter, Neural Computation 6, 1994.
+        The code is that of `loss_and_gradient`, each line followed by its derivative along v (named ..._v). At a kink of relu
+        the one-sided derivative is taken, as in the gradient. Source: Pearlmutter, Neural Computation 6, 1994.
         """
         self._check(params, X, y)
         check.float_array("v", v, (self.n_params,))
@@ -510,15 +314,10 @@ class LogisticRegression(MLP):
     n_classes : int, default 2
         Number of classes, at least 2.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
-
     Notes
     -----
-    Convention: softmax over all classes, two included; the usual sigmoid weights are the difference of the two columns. Adding
-    one number to all biases (or one vector to all columns of the weights) changes no probability.
+    Convention: softmax over all classes, even if there are only two; the usual sigmoid weights are then the difference of the
+    two columns. Adding one number to all biases (or one vector to all columns of the weights) changes no probability.
 
     Examples
     --------

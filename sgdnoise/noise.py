@@ -6,8 +6,8 @@ parameters w, with C the cost SUMMED over the N training examples::
     dw/dt = -dC/dw + eta(t),        <eta(t) eta(t')> = g F(w) delta(t - t')                     (eq. 3)
 
 where F is the covariance of the per-example gradients. An update with learning rate eps on the MEAN gradient of a batch of B
-is the time step eps/N. The minibatch estimate of dC/dw, drawn without replacement, has covariance N (N/B - 1) F, so that
-matching (eps/N)^2 N (N/B - 1) F to (eps/N) g F gives::
+is the time step eps/N. The minibatch estimate of dC/dw, drawn without replacement, has covariance N (N/B - 1) F. Matching
+(eps/N)^2 N (N/B - 1) F to (eps/N) g F gives::
 
     g = eps (N/B - 1)                                                                             (`noise_scale`)
     g = eps / (1 - m) (N/B - 1)          with momentum m                                          (eqs. 4, 5)
@@ -20,8 +20,18 @@ forget the old one (`lost_epochs`). Where F = f I is isotropic, g f is twice a t
 Adam has no g in this theory, so no function of g takes one. What a stochastic differential equation for Adam suggests instead
 is the square-root rule [2]_ (`adam_square_root_rule`).
 
-Everything here is plain arithmetic on ints, floats, `fractions.Fraction` or arrays that broadcast, and returns the like:
-Fractions in, an exact Fraction out (but for the square roots of the last rule).
+The functions share these arguments, with these ranges unless one of them says otherwise::
+
+    learning_rate   eps   above 0, per mean gradient
+    batch_size      B     above 0, not necessarily whole; at most N, except with replacement
+    n_train         N     above 0
+    momentum        m     in [0, 1), of the trace form a <- m a + gradient
+    noise_scale     g     at least 0, in the unit of the learning rate
+    replace               True: batches are drawn with replacement
+
+All is plain arithmetic on ints, floats, `fractions.Fraction` or arrays that broadcast, and returns the like: Fractions in, an
+exact Fraction out (but for the square roots of the last rule). Every function refuses what is not a number (TypeError; a bool
+is none) and what is not finite or out of its range (ValueError).
 
 References
 ----------
@@ -110,13 +120,6 @@ def noise_scale(
     number
         g, in the unit of the learning rate; of the arguments' type (int arguments give a float).
 
-    Raises
-    ------
-    TypeError
-        If an argument is not a number (bool included).
-    ValueError
-        If an argument is not finite or out of the range given above.
-
     Notes
     -----
     g = eps (N/B - 1)/(1 - m) without replacement, g = eps (N/B)/(1 - m) with.
@@ -157,36 +160,17 @@ def learning_rate_for(
 ) -> Number:
     """Learning rate that gives a noise scale at this batch size and momentum.
 
+    eps = g (1 - m) B/(N - B), or g (1 - m) B/N with replacement. It may be past the largest stable learning rate: g says
+    nothing about stability.
+
+    Convention: that of `noise_scale`, which explains the other arguments too.
+
     Parameters
     ----------
     noise_scale : number
-        The g wanted, positive, in the unit of the learning rate.
+        The g wanted; positive.
     batch_size : number
-        B, in (0, n_train); at B = N every learning rate has g = 0. With ``replace=True`` any positive number.
-    n_train : number
-        Training-set size N.
-    momentum : number, default 0
-        m, in [0, 1).
-    replace : bool, default False
-        Whether a batch is drawn with replacement.
-
-    Returns
-    -------
-    number
-        eps, of the arguments' type.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not a number.
-    ValueError
-        If an argument is not finite or out of range.
-
-    Notes
-    -----
-    eps = g (1 - m) B/(N - B), or g (1 - m) B/N with replacement.
-
-    Convention: as in `noise_scale`. The answer may be past the largest stable learning rate: g says nothing about stability.
+        B, below n_train: at B = N every learning rate has g = 0. With ``replace=True`` any positive number.
 
     References
     ----------
@@ -209,37 +193,15 @@ def batch_size_for(
 ) -> Number:
     """Batch size that gives a noise scale at this learning rate and momentum.
 
+    B = N/(1 + g (1 - m)/eps), or N/(g (1 - m)/eps) with replacement: real-valued, not rounded. Without replacement it is in
+    (0, N]. A value below 1 says that this learning rate cannot make that much noise.
+
+    Convention: that of `noise_scale`, which explains the other arguments too.
+
     Parameters
     ----------
     noise_scale : number
-        The g wanted, in the unit of the learning rate; at least 0 (with ``replace=True`` above 0).
-    learning_rate : number
-        eps, positive.
-    n_train : number
-        Training-set size N.
-    momentum : number, default 0
-        m, in [0, 1).
-    replace : bool, default False
-        Whether a batch is drawn with replacement.
-
-    Returns
-    -------
-    number
-        B, real-valued and not rounded, of the arguments' type. Without replacement it is in (0, N]. A value below 1 says
-        that this learning rate cannot make that much noise.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not a number.
-    ValueError
-        If an argument is not finite or out of range.
-
-    Notes
-    -----
-    B = N/(1 + g (1 - m)/eps), or N/(g (1 - m)/eps) with replacement.
-
-    Convention: as in `noise_scale`.
+        The g wanted; at least 0 (with ``replace=True`` above 0).
 
     References
     ----------
@@ -270,36 +232,21 @@ def momentum_for(
 ) -> Number:
     """Momentum that gives a noise scale at this learning rate and batch size.
 
+    m = 1 - eps (N/B - 1)/g, or 1 - eps (N/B)/g with replacement.
+
+    Convention: that of `noise_scale`, which explains the other arguments too; momentum is of the trace form.
+
     Parameters
     ----------
     noise_scale : number
-        The g wanted, in the unit of the learning rate; at least the g without momentum.
-    learning_rate : number
-        eps, positive.
+        The g wanted; at least the g without momentum.
     batch_size : number
-        B, in (0, n_train). With ``replace=True`` any positive number.
-    n_train : number
-        Training-set size N.
-    replace : bool, default False
-        Whether a batch is drawn with replacement.
-
-    Returns
-    -------
-    number
-        m in [0, 1), of the arguments' type.
+        B, below n_train. With ``replace=True`` any positive number.
 
     Raises
     ------
-    TypeError
-        If an argument is not a number.
     ValueError
-        If an argument is not finite or out of range, or if `noise_scale` is below the noise scale without momentum.
-
-    Notes
-    -----
-    m = 1 - eps (N/B - 1)/g, or 1 - eps (N/B)/g with replacement.
-
-    Convention: as in `noise_scale`; trace-form momentum.
+        If `noise_scale` is below the g without momentum: momentum only adds noise.
 
     References
     ----------
@@ -328,33 +275,18 @@ def momentum_for(
 def linear_scaling_error(factor: Number, batch_size: Number, n_train: Number) -> Number:
     """Relative change of the exact noise scale when learning rate and batch size grow together.
 
-    The linear scaling rule keeps eps N/B. This is what it does to g.
+    The linear scaling rule keeps eps N/B. This is what it does to g, whatever the momentum: g_after/g_before - 1 =
+    (N - K B)/(N - B) - 1 = -(K - 1) B/(N - B). It is 0 for K = 1 and -1 where K B = N.
 
     Parameters
     ----------
     factor : number
         K, by which both eps and B are multiplied; positive, with K B at most N.
-    batch_size : number
-        B before, in (0, n_train).
-    n_train : number
-        Training-set size N.
-
-    Returns
-    -------
-    number
-        g_after / g_before - 1: 0 for K = 1, -1 where K B = N, of the arguments' type.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not a number.
-    ValueError
-        If an argument is not finite or out of range, or if factor * batch_size exceeds n_train.
+    batch_size, n_train : number
+        B before, in (0, n_train), and the training-set size N.
 
     Notes
     -----
-    (N - K B)/(N - B) - 1 = -(K - 1) B/(N - B), whatever the momentum.
-
     Convention: sampling without replacement; with replacement the linear rule is exact.
 
     References
@@ -379,34 +311,13 @@ def linear_scaling_error(factor: Number, batch_size: Number, n_train: Number) ->
 def lost_epochs(batch_size: Number, n_train: Number, momentum: Number) -> Number:
     """Epochs that momentum takes to catch up with a change of the noise scale.
 
-    The accumulator a averages over the last 1/(1 - m) updates, so that after a change of learning rate or batch size, and at
-    the start, training lags behind by about this many epochs.
-
-    Parameters
-    ----------
-    batch_size : number
-        B, in (0, n_train].
-    n_train : number
-        Training-set size N.
-    momentum : number
-        m, in [0, 1).
-
-    Returns
-    -------
-    number
-        Epochs, of the arguments' type.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not a number.
-    ValueError
-        If an argument is not finite or out of range.
+    The accumulator a averages over the last 1/(1 - m) updates. After a change of learning rate or batch size, and at the
+    start, training therefore lags behind by about B/(N (1 - m)) epochs. The arguments are those of `noise_scale`.
 
     Notes
     -----
-    B/(N (1 - m)), from the accumulator A(s) = G/(1 - m) (1 - exp(-(1 - m) s)) after s updates of a constant gradient G.
-    The steps that are missing while it fills add up to m/(1 - m) exactly; the paper leaves out the m in front.
+    After s updates of a constant gradient G the accumulator is A(s) = G/(1 - m) (1 - exp(-(1 - m) s)). The steps that are
+    missing while it fills add up to m/(1 - m) exactly; the paper leaves out the m in front.
 
     Convention: trace-form momentum; the velocity and EMA forms lag alike.
 
@@ -427,7 +338,7 @@ def lost_epochs(batch_size: Number, n_train: Number, momentum: Number) -> Number
 
 
 def temperature(noise_scale: Number, gradient_variance: Number) -> Number:
-    """Temperature of the Langevin equation that SGD resembles.
+    """Temperature of the Langevin equation that SGD resembles: k_B T = g f / 2.
 
     Parameters
     ----------
@@ -436,18 +347,6 @@ def temperature(noise_scale: Number, gradient_variance: Number) -> Number:
     gradient_variance : number
         f, the variance of the per-example gradients along any direction, in the unit of a squared per-example gradient; at
         least 0.
-
-    Returns
-    -------
-    number
-        k_B T = g f / 2, of the arguments' type.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not a number.
-    ValueError
-        If an argument is not finite or negative.
 
     Notes
     -----
@@ -484,6 +383,8 @@ class AdamSettings(NamedTuple):
 def adam_square_root_rule(factor: Number, learning_rate: Number, b1: Number, b2: Number, eps: Number) -> AdamSettings:
     """Adam's settings for a batch size multiplied by a factor, by the square-root rule.
 
+    The learning rate times sqrt(K), 1 - b1 and 1 - b2 times K, eps divided by sqrt(K).
+
     Parameters
     ----------
     factor : number
@@ -493,7 +394,7 @@ def adam_square_root_rule(factor: Number, learning_rate: Number, b1: Number, b2:
     b1, b2 : number
         Decay rates of Adam's two moments before the change, in [0, 1).
     eps : number
-        Adam's eps before the change, at least 0. (Not the learning rate, which the papers call eps.)
+        Adam's own eps before the change, at least 0. (The papers' eps is the learning rate.)
 
     Returns
     -------
@@ -502,16 +403,11 @@ def adam_square_root_rule(factor: Number, learning_rate: Number, b1: Number, b2:
 
     Raises
     ------
-    TypeError
-        If an argument is not a number.
     ValueError
-        If an argument is not finite or out of range, or if K (1 - b1) or K (1 - b2) exceeds 1: so few updates remain
-        that the moments would have to forget faster than at once.
+        If K (1 - b1) or K (1 - b2) exceeds 1: so few updates remain that the moments would have to forget faster than at once.
 
     Notes
     -----
-    learning rate times sqrt(K), 1 - b1 and 1 - b2 times K, eps divided by sqrt(K).
-
     Convention: derived where gradient noise dominates the gradient. Smith et al. scale the learning rate linearly instead and
     report that it works. This package takes neither for granted: no function of g takes Adam.
 

@@ -1,7 +1,7 @@
 r"""Random increments for Langevin dynamics that cost less than NumPy's normals.
 
-Noise is what a step in a cheap landscape spends its time on. `filler` makes the function that fills an array with numbers of
-mean 0 and variance 1, by the name that the integrators of `langevin` take as ``increments``::
+In a cheap landscape a step spends most of its time on the noise. `filler` makes the function that fills an array with numbers
+of mean 0 and variance 1. Its argument is what the integrators of `langevin` take as ``increments``::
 
     "normal"      Generator.standard_normal (the ziggurat), in float32 or float64: the default
     "box-muller"  normals in float32, to the resolution of uniforms of 24 bits
@@ -13,9 +13,9 @@ all equally likely, M = 2^24::
     u = j/M,    r = sqrt(-2 log u),    a = 2 pi k/M
     z = r cos a,    z' = r sin a
 
-u is never 0, and every u is a float32 exactly. So the law is known: no number is beyond sqrt(48 log 2) = 5.77, which normals
-are once in 1.2e8; and as the cosine's powers average over equally spaced angles to what they average over the circle (to
-1/2 and 3/8), the moments of the integers' logarithms give, with Stirling's formula for M!::
+u is never 0, and every u is a float32 exactly. So the law is known. No number is beyond sqrt(48 log 2) = 5.77, as one normal in
+1.2e8 is. The powers of the cosine have the same averages over equally spaced angles as over the circle (1/2 and 3/8), so that
+the moments of the integers' logarithms give, with Stirling's formula for M!::
 
     E z = E z^3 = E z z' = 0
     E z^2 = 1 - log(2 pi M)/(2 M)                                     5.5e-7 below 1
@@ -73,19 +73,14 @@ def filler(increments: str, rng: np.random.Generator | int | None = None) -> Cal
     Returns
     -------
     callable
-        ``fill(out)``, where `out` is a C-contiguous array, float32 for "box-muller", else float32 or float64. It owns a
-        workspace: call it from one thread at a time.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or not one of those named, or `out` (when `fill` is called) is.
+        ``fill(out)``, where `out` is a C-contiguous array, float32 for "box-muller", else float32 or float64; it refuses other
+        ones (TypeError). It owns a workspace: call it from one thread at a time.
 
     Notes
     -----
     The numbers depend on the generator's state and the shape of `out` alone, up to the last bit of float32, in which the
     logarithms, sines and cosines of different processors may differ. The generator gives 64 bits for each two numbers
-    ("box-muller") or for each 64 ("signs"), rounded up. A call has its price, so that Box-Muller pays from about a thousand
+    ("box-muller") or for each 64 ("signs"), rounded up. A call has a fixed cost, so that Box-Muller pays from about a thousand
     numbers on. Bits are a third of its cost: `numpy.random.SFC64` makes them faster than the default, PCG64.
 
     Convention: the numbers have variance 1; the integrators multiply them by sqrt(2 lambda T dt) and the like.

@@ -12,6 +12,9 @@ growth: with the ratio r_i = eps_i/B_i of stage i (or its exact g_i), and the le
 
 Updates per epoch are N/B; whether floor, ceiling or neither depends on what becomes of the last, smaller batch.
 
+Everything here refuses what is of the wrong type (TypeError), and what is not finite or out of its range (ValueError). So does
+every use of a schedule with a training set: ``n_train``, N, must be at least the schedule's largest batch size.
+
 References
 ----------
 Smith, Kindermans, Ying, Le, "Don't Decay the Learning Rate, Increase the Batch Size", ICLR 2018, arXiv:1711.00489.
@@ -43,11 +46,6 @@ class Stage:
     batch_size : int
         The papers' B, at least 1.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, not finite or out of range.
-
     References
     ----------
     Tutorial 4, ``tutorials/04_dont_decay.md``.
@@ -73,19 +71,12 @@ class Stage:
 class Schedule:
     """Stages of training, one after another.
 
+    Iterating over a schedule gives its stages; ``str(schedule)`` is a readable table.
+
     Parameters
     ----------
     stages : sequence of Stage
         At least one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `stages` is empty or holds anything but stages.
-
-    Notes
-    -----
-    Iterating over a schedule gives its stages; ``str(schedule)`` is a readable table.
 
     References
     ----------
@@ -130,22 +121,7 @@ class Schedule:
         return sum(stage.n_epochs for stage in self.stages)
 
     def stage_at(self, epoch: int) -> Stage:
-        """Stage of an epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            Epochs finished before, from 0 to n_epochs - 1: `stage_at(0)` is the stage of the first epoch.
-
-        Returns
-        -------
-        Stage
-            The stage that the next epoch belongs to.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `epoch` is not an integer in range.
+        """Return the stage in force after `epoch` finished epochs, from 0 to n_epochs - 1.
 
         Examples
         --------
@@ -162,20 +138,10 @@ class Schedule:
         Parameters
         ----------
         n_train : int
-            Training-set size N, at least the largest batch size.
+            Training-set size N.
         drop_last : bool or None, default True
             What happens to an epoch's last, smaller batch: dropped (as `minibatches` and `train` do), kept with False,
-            or, with None, counted as the fraction of a batch that it is.
-
-        Returns
-        -------
-        int or float
-            Number of updates; a float only with ``drop_last=None``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind or a stage's batch size exceeds `n_train`.
+            or, with None, counted as the fraction of a batch that it is; only then is the result a float.
 
         Examples
         --------
@@ -191,28 +157,9 @@ class Schedule:
         return sum(stage.n_epochs * -(-n_train // stage.batch_size) for stage in self.stages)
 
     def noise_scale(self, n_train: int, momentum: float = 0) -> np.ndarray:
-        """Noise scale of each stage.
+        """Return the exact noise scale g of each stage, of shape (n_stages,), in the unit of the learning rate.
 
-        Parameters
-        ----------
-        n_train : int
-            Training-set size N, at least the largest batch size.
-        momentum : float, default 0
-            The papers' m, in [0, 1).
-
-        Returns
-        -------
-        ndarray of shape (n_stages,)
-            The exact g, in the unit of the learning rate; see `sgdnoise.noise_scale`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind or out of range, or a stage's batch size exceeds `n_train`.
-
-        Notes
-        -----
-        Convention: the trace form of momentum, sampling without replacement.
+        Convention: the trace form of momentum, sampling without replacement; see `sgdnoise.noise_scale`.
 
         Examples
         --------
@@ -223,24 +170,9 @@ class Schedule:
         return np.array([noise_scale(s.learning_rate, s.batch_size, n_train, momentum=momentum) for s in self.stages])
 
     def table(self, n_train: int | None = None, momentum: float = 0) -> str:
-        """Lay the schedule out as text, with noise scale and updates where the training-set size is given.
+        """Lay the schedule out as text, one line a stage, without a newline at the end.
 
-        Parameters
-        ----------
-        n_train : int, optional
-            Training-set size N. Adds a column with g and one with the number of updates, last batch dropped.
-        momentum : float, default 0
-            The papers' m, for g.
-
-        Returns
-        -------
-        str
-            One line a stage, without a newline at the end.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `noise_scale` and `n_updates` do.
+        With `n_train` there is a column with g (at this `momentum`) and one with the number of updates, last batch dropped.
 
         Examples
         --------
@@ -284,16 +216,6 @@ def step_decay(learning_rate: float, batch_size: int, *, milestones: Sequence[in
         Number of epochs in all.
     factor : float
         What each milestone divides the learning rate by; above 1.
-
-    Returns
-    -------
-    Schedule
-        One stage more than there are milestones.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
 
     References
     ----------
@@ -346,7 +268,7 @@ def grow_batch(
     schedule : Schedule
         Usually from `step_decay`.
     n_train : int
-        Training-set size N, at least the largest batch size of `schedule`.
+        Training-set size N.
     max_batch_size : int, optional
         The largest batch size allowed, from the schedule's first to N, which is the default. Where growth would pass it, the
         batch grows up to it and the learning rate takes the rest of the factor. The paper advises about N/10.
@@ -354,7 +276,7 @@ def grow_batch(
         How many drops to convert, the first ones; the rest stay drops of the learning rate. Default: all.
         ``n_drops=1`` is the paper's hybrid schedule.
     exact : bool, default False
-        Keep g = eps (N/B - 1) of each stage instead of eps N/B.
+        Keep g = eps (N/B - 1) of each stage instead of eps N/B. The full batch, with g = 0, is then refused.
 
     Returns
     -------
@@ -362,15 +284,10 @@ def grow_batch(
         Stages of the same lengths. Batch sizes are whole; where rounding leaves a rest, the learning rate takes it up, so that
         eps/B (or g) of each stage is that of `schedule`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
-
     Notes
     -----
     Where the noise rises from one stage to the next (warm restarts), and in stages that are not converted, the batch size stays
-    and the learning rate gives the stage its noise. Batch sizes that differ within `schedule` count by the noise they make.
+    and the learning rate gives the stage its noise. Where `schedule` has several batch sizes, a drop is a drop of the noise.
 
     Convention: momentum multiplies every g alike, so it plays no part. eps/B is the paper's rule and equals g only while
     B << N; at B = N/3 exact g is a third lower. With ``exact=True`` the batch grows a little less.
@@ -434,14 +351,14 @@ def scale_up(
     to_momentum: float | None = None,
     max_batch_size: int | None = None,
 ) -> Schedule:
-    """Raise the learning rate, the momentum or both, and the batch size with them.
+    """Raise the learning rate, the momentum or both, and the batch size with them: B' = B (eps'/eps) (1 - m)/(1 - m').
 
     Parameters
     ----------
     schedule : Schedule
         The schedule to start from.
     n_train : int
-        Training-set size N, at least the largest batch size of `schedule`.
+        Training-set size N.
     learning_rate : float, optional
         New learning rate of the first stage; later stages keep their ratio to it. Default: unchanged.
     momentum, to_momentum : float, optional
@@ -455,15 +372,8 @@ def scale_up(
     Schedule
         Stages of the same lengths and equal eps/(B (1 - m)).
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range, or only one of the momenta is given.
-
     Notes
     -----
-    B' = B (eps'/eps) (1 - m)/(1 - m').
-
     Convention: keeps eps N/(B (1 - m)), which is g only while B << N; see `linear_scaling_error`.
 
     References

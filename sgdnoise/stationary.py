@@ -27,6 +27,18 @@ mu dt, so that::
 
     Cov w = T H^-1 (I - mu dt H/2)^-1                                                                   (`langevin_covariance`)
 
+The functions share these arguments, with these ranges unless one of them says otherwise::
+
+    curvature       h    positive
+    hessian         H    ndarray of shape (n_params, n_params), symmetric, positive definite; or a number, which is h
+    learning_rate   l    positive, on the gradient of the MEAN loss; below the limit of stability
+    momentum        m    in [0, 1), of the trace form; default 0
+    nesterov             whether the momentum is Nesterov's; default False
+
+A covariance is about the minimum, and is a float where `hessian` is a number, else of the shape of `hessian`. Every function
+refuses what is of the wrong type (TypeError), and what is not finite, of the wrong shape or out of its range (ValueError);
+that includes a learning rate or step at or past the limit of stability.
+
 References
 ----------
 K. Liu, L. Ziyin, M. Ueda, "Noise and Fluctuation of Finite Learning Rate Stochastic Gradient Descent", ICML 2021,
@@ -82,13 +94,6 @@ def max_stable_learning_rate(curvature: Number, momentum: Number = 0.0, *, neste
     number
         The learning rate must be below it; of the arguments' type.
 
-    Raises
-    ------
-    TypeError
-        If an argument is not a number, or `nesterov` not a bool.
-    ValueError
-        If a number is not finite or out of range.
-
     Notes
     -----
     2 (1 + m)/h with momentum, 2 (1 + m)/((1 + 2 m) h) with Nesterov's. Both are exact, and both are passed by a root at -1, an
@@ -128,23 +133,8 @@ def sgd_covariance(
         covariance of the per-example gradients, (1/B - 1/N) S for batches drawn without replacement.
     learning_rate : float
         l, positive and below `max_stable_learning_rate` of the largest eigenvalue of H.
-    momentum : float, keyword-only, default 0.0
-        m, in [0, 1).
-    nesterov : bool, keyword-only, default False
-        Nesterov's momentum.
-
-    Returns
-    -------
-    float or ndarray of shape (n_params, n_params)
-        Covariance about the minimum; a float if `hessian` is a number.
-
-    Raises
-    ------
-    TypeError
-        If an argument is of the wrong kind.
-    ValueError
-        If a number is out of range, an array not finite, not symmetric, of the wrong shape or not positive (semi)definite, or
-        the learning rate at or past the limit of stability.
+    momentum, nesterov
+        As for `max_stable_learning_rate`.
 
     Notes
     -----
@@ -206,12 +196,10 @@ def modified_equation(curvature: float, gradient_variance: float, learning_rate:
 
     Parameters
     ----------
-    curvature : float
-        h, positive.
+    curvature, learning_rate : float
+        h and l, positive. A diffusion is stable at any l, even where SGD is not.
     gradient_variance : float
         c, the variance of one update's gradient; at least 0.
-    learning_rate : float
-        l, positive. A diffusion is stable at any l, also where SGD is not.
     order : {1, 2}, keyword-only
         Order in l to which the equation is weakly correct over a fixed time.
 
@@ -219,11 +207,6 @@ def modified_equation(curvature: float, gradient_variance: float, learning_rate:
     -------
     ModifiedEquation
         ``decay``, by which one update multiplies the mean, and ``variance``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
 
     Notes
     -----
@@ -257,38 +240,24 @@ def modified_equation(curvature: float, gradient_variance: float, learning_rate:
 def reshuffled_variance(
     curvature: float, gradient_variance: float, learning_rate: float, batch_size: int, n_train: int, *, position: int = 0
 ) -> float:
-    """Variance of a parameter under SGD with epoch reshuffling, once it is stationary.
+    """Variance of a parameter under SGD with epoch reshuffling, about the minimum, once it is stationary.
 
     Parameters
     ----------
-    curvature : float
-        h of the mean loss along this parameter; positive.
+    curvature, learning_rate : float
+        h of the mean loss along this parameter, and l, positive and below 2/h.
     gradient_variance : float
         S, the variance of the per-EXAMPLE gradients, of divisor N - 1; at least 0.
-    learning_rate : float
-        l, positive and below 2/h.
-    batch_size : int
-        B, from 1 to N. It need not divide N: an epoch has n = N // B updates, and the N - n B examples left over are dropped,
-        other ones each epoch.
-    n_train : int
-        Training-set size N.
+    batch_size, n_train : int
+        B, from 1 to N, and the training-set size N. B need not divide N: an epoch has n = N // B updates, and the N - n B
+        examples left over, different ones each epoch, are dropped.
     position : int, keyword-only, default 0
         k, the number of updates since the epoch began, from 0 to n. Both 0 and n are the end of an epoch.
-
-    Returns
-    -------
-    float
-        Variance about the minimum.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
 
     Notes
     -----
     With a = 1 - l h and the noise of k updates Q_k = (S/B) sum_{j<k} a^(2j) - (S/N) (sum_{j<k} a^j)^2,
-    V_0 = l^2 Q_n/(1 - a^(2n)) and V_k = a^(2k) V_0 + l^2 Q_k. Nothing here asks B to divide N. To avoid cancellation Q_k is
+    V_0 = l^2 Q_n/(1 - a^(2n)) and V_k = a^(2k) V_0 + l^2 Q_k, whether or not B divides N. To avoid cancellation Q_k is
     computed as::
 
         Q_k = (S/B) sum_{j<k} (a^j - mean)^2 + (S/(k B)) (sum_{j<k} a^j)^2 (N - k B)/N
@@ -353,19 +322,6 @@ def langevin_covariance(
         mu, positive.
     step_size : float, keyword-only, optional
         dt of the Euler-Maruyama method, positive, with mu dt h below 2 for the largest eigenvalue h. Default: continuous time.
-
-    Returns
-    -------
-    float or ndarray of shape (n_params, n_params)
-        Covariance about the minimum; a float if `hessian` is a number.
-
-    Raises
-    ------
-    TypeError
-        If an argument is of the wrong kind.
-    ValueError
-        If a number is out of range, `hessian` is not finite, symmetric and positive definite, or the step size is at or past
-        the limit of stability.
 
     Notes
     -----

@@ -11,7 +11,7 @@ from ._laws import Comparison, Law, check_laws
 
 
 def check_gradient(model: Any, *, data: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[str, ...]:
-    """Check a model's gradients.
+    """Check a model's gradients; return the laws that hold, or raise `LawError` with the first that does not.
 
     Parameters
     ----------
@@ -22,16 +22,6 @@ def check_gradient(model: Any, *, data: tuple[np.ndarray, np.ndarray] | None = N
     data : pair of arrays, optional
         Examples X and y, at least 3 of them. Default: normal features and random labels, for which the model needs
         ``n_features`` and ``n_classes``.
-
-    Returns
-    -------
-    tuple of str
-        The laws that hold.
-
-    Raises
-    ------
-    LawError
-        With the first law that does not.
 
     Notes
     -----

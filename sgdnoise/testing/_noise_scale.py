@@ -30,7 +30,7 @@ def _enumerated_ratio(gradients: Sequence[int], batch_size: int, replace: bool) 
 def check_noise_scale(
     fn: Callable[..., Any], *, exact: bool = False, momentum: bool = True, replace: bool = True
 ) -> tuple[str, ...]:
-    """Check an implementation of the noise scale g.
+    """Check a function for the noise scale g; return the laws that hold, or raise `LawError` with the first that does not.
 
     Parameters
     ----------
@@ -40,16 +40,6 @@ def check_noise_scale(
         Call it with `fractions.Fraction` and demand equality; else with floats, and to nine digits.
     momentum, replace : bool, default True
         Whether `fn` has the keyword.
-
-    Returns
-    -------
-    tuple of str
-        The laws that hold.
-
-    Raises
-    ------
-    LawError
-        With the first law that does not.
 
     Notes
     -----

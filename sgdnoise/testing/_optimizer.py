@@ -29,24 +29,14 @@ def _path(optimizer: Optimizer, sequence: Sequence[tuple[Any, Any]]) -> list[flo
 
 
 def check_optimizer(factory: Callable[..., Optimizer]) -> tuple[str, ...]:
-    r"""Check an implementation of SGD with momentum, or of Adam.
+    r"""Check SGD with momentum, or Adam; return the laws that hold, or raise `LawError` with the first that does not.
 
     Parameters
     ----------
     factory : callable
         Makes an optimizer with ``init(params)`` and ``update(gradient, state, learning_rate) -> (step, state)``. A factory with
-        a parameter ``b1`` has to make Adam, from the keywords ``b1``, ``b2`` and ``eps``; any other one SGD, from the keyword
-        ``momentum`` and, if it has it, ``nesterov``.
-
-    Returns
-    -------
-    tuple of str
-        The laws that hold.
-
-    Raises
-    ------
-    LawError
-        With the first law that does not.
+        a parameter ``b1`` has to make Adam, from the keywords ``b1``, ``b2`` and ``eps``; any other factory SGD, from the
+        keyword ``momentum`` and, if there is one, ``nesterov``.
 
     Notes
     -----
@@ -127,11 +117,7 @@ def _sgd_laws(factory: Callable[..., Optimizer], has_nesterov: bool) -> list[Law
             st.tuples(momenta(), kinds, learning_rates()),
             impulse,
         ),
-        (
-            "the learning rate stands outside the accumulator",
-            st.tuples(momenta(), st.just(False), gradient_sequences()),
-            along,
-        ),
+        ("the learning rate stands outside the accumulator", st.tuples(momenta(), st.just(False), gradient_sequences()), along),
     ]
     if has_nesterov:
         laws.append(
@@ -186,11 +172,7 @@ def _adam_laws(factory: Callable[..., Optimizer]) -> list[Law]:
             st.tuples(gradients, learning_rates(), st.just(0.0)),
             first,
         ),
-        (
-            "eps stands outside the root",
-            st.tuples(gradients, learning_rates(), st.sampled_from([1.0, 0.25])),
-            first,
-        ),
+        ("eps stands outside the root", st.tuples(gradients, learning_rates(), st.sampled_from([1.0, 0.25])), first),
         ("with eps = 0 the scale of the gradient drops out", st.tuples(st.sampled_from([0.25, 1024.0]), started), scaled),
         ("the path is that of bias-corrected weighted means", st.tuples(decays, decays, st.just(0.25), started), along),
     ]
