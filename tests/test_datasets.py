@@ -1,7 +1,10 @@
 """Data: the bundled file, the IDX reader against damaged files, synthetic data, and bad input."""
 
 import gzip
+import io
 import struct
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ FILES = {
     "t10k-labels-idx1-ubyte": np.array([2, 0]),
 }
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+FILES_BY_NAME = dict(zip(("X_train", "y_train", "X_test", "y_test"), FILES, strict=True))
 
 
 def idx_bytes(array, magic=b"\0\0\x08", n_dims=None, shape=None):
@@ -67,7 +71,8 @@ def test_load_idx_round_trip(tmp_path, compress):
     ("content", "message"),
     [
         (b"", "must start with the magic number of an IDX file"),
-        (b"PK\x03\x04 something else", "must start with the magic number"),
+        (b"PK\x03\x04 something else", r"must start with the magic number of an IDX file, got b'PK\\x03\\x04'$"),
+        (idx_bytes(FILES[IMAGES])[:4], "must have 16 bytes of header, got 4; the file is truncated"),
         (idx_bytes(FILES[IMAGES], magic=b"\0\0\x0d"), "must hold unsigned bytes .* got type 0x0d"),
         (idx_bytes(FILES[LABELS]), "must have 3 dimensions, got 1"),
         (idx_bytes(FILES[IMAGES])[:9], "16 bytes of header, got 9; the file is truncated"),
@@ -82,8 +87,9 @@ def test_load_idx_round_trip(tmp_path, compress):
 )
 def test_damaged_files_are_refused(tmp_path, compress, content, message):
     write(tmp_path, compress, train_images_idx3_ubyte=content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         load_idx(tmp_path)
+    assert str(tmp_path) in str(caught.value)
 
 
 def test_damaged_gzip_and_missing_files_are_refused(tmp_path):
@@ -97,6 +103,58 @@ def test_damaged_gzip_and_missing_files_are_refused(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=IMAGES):
         load_idx(tmp_path)
+
+
+def test_a_length_that_is_stated_wrongly_is_refused(tmp_path):
+    """The last four bytes of a gzip file, an unsigned number, are compared with the header before anything is unpacked."""
+    write(tmp_path, compress=True)
+    path = tmp_path / (IMAGES + ".gz")
+    path.write_bytes(path.read_bytes()[:-4] + b"\xff" * 4)
+    with pytest.raises(
+        ValueError, match=f"must hold 96 bytes of data, as its header says, got {2**32 - 1 - 16}; the file is not"
+    ):
+        load_idx(tmp_path)
+
+
+def test_a_gzip_file_of_two_parts_is_refused_without_unpacking_the_rest(tmp_path):
+    """The length of the last part alone is stated, and is what the header wants; before it come 64 MB."""
+    import tracemalloc
+
+    write(tmp_path, compress=True)
+    whole = idx_bytes(FILES[IMAGES])
+    (tmp_path / (IMAGES + ".gz")).write_bytes(gzip.compress(whole + bytes(2**26)) + gzip.compress(whole))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="must hold 96 bytes of data, as its header says, got more; the file is damaged"):
+        load_idx(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    write(tmp_path, train_images_idx3_ubyte=idx_bytes(FILES[IMAGES])[:-1])
+    monkeypatch.setattr(module, "_length", lambda path: len(idx_bytes(FILES[IMAGES])))
+    with pytest.raises(ValueError, match="must hold 96 bytes of data, as its header says, got fewer; the file is damaged"):
+        module._read_idx_data(tmp_path / IMAGES, (6, 4, 4))
+
+
+def test_a_file_that_comes_in_pieces_is_put_together(tmp_path, monkeypatch):
+    """As from a network; here seven bytes at a time."""
+
+    class Slow(io.BytesIO):
+        def readinto(self, buffer):
+            return super().readinto(buffer[:7])
+
+    monkeypatch.setattr(module, "_opened", lambda path: Slow(path.read_bytes()))
+    np.testing.assert_allclose(load_idx(write(tmp_path)).X_train * 255, FILES[IMAGES].reshape(6, 16), rtol=1e-6)
+
+
+def test_no_pickle_is_read_from_the_bundled_file(tmp_path, monkeypatch):
+    path = tmp_path / "fashion14.npz"
+    np.savez(path, **{name: np.array([print]) for name in module.FASHION14_SHA256})
+    monkeypatch.setattr(module, "BUNDLED", path)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        load_fashion(1)
 
 
 def test_a_header_that_lies_takes_no_memory(tmp_path):
@@ -126,6 +184,7 @@ def test_the_build_pools_and_is_atomic(tmp_path, monkeypatch):
             int(images[1, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() / 17 + 0.5) for i in range(14) for j in range(14)
         ]
         np.testing.assert_array_equal(built["X_train"][1], expected)
+        assert built["X_train"].dtype == np.uint8
         assert digests["X_train"] == module._sha256(built["X_train"])
     before = out.read_bytes()
     monkeypatch.setattr(np, "savez_compressed", lambda file, **arrays: file.write(b"half") and 1 / 0)
@@ -133,8 +192,67 @@ def test_the_build_pools_and_is_atomic(tmp_path, monkeypatch):
         module._build(tmp_path, out)
     assert out.read_bytes() == before
     assert not list(tmp_path.glob("*.tmp"))
-    with pytest.raises(ValueError, match="28x28"):
+    with pytest.raises(ValueError, match=r"images must be 28x28 to be pooled, got \(4, 4\) in"):
         module._build(write(tmp_path), out)
+
+
+def test_pooling_rounds_every_sum_of_four_pixels_half_up():
+    """All sums from 0 to 4 * 255, in units of 4 * 17; spread unevenly over the four pixels."""
+    sums = np.arange(6 * 196).clip(max=4 * 255)
+    pixels = [np.clip(sums - 255 * i, 0, 255) for i in range(4)]
+    images = np.array(pixels, np.uint8).reshape(2, 2, 6, 14, 14).transpose(2, 3, 0, 4, 1).reshape(6, 28, 28)
+    pooled = module._pool(images)
+    assert (pooled.dtype, pooled.shape) == (np.uint8, (6, 196))
+    assert pooled.ravel().tolist() == [int(Fraction(int(s), 4 * 17) + Fraction(1, 2)) for s in sums]
+
+
+def build(capsys, monkeypatch, *argv):
+    """Exit status (None if there was no exit), stdout and stderr of ``python -m sgdnoise.datasets``."""
+    monkeypatch.setattr(sys, "argv", ["datasets", *map(str, argv)])
+    monkeypatch.setenv("COLUMNS", "120")
+    try:
+        module._main()
+    except SystemExit as exit:
+        return exit.code, *capsys.readouterr()
+    return None, *capsys.readouterr()
+
+
+def test_the_build_from_the_command_line(tmp_path, capsys, monkeypatch):
+    """It says of each array whether it is the recorded one."""
+    for name, array in FILES.items():
+        images = np.zeros((len(array), 28, 28)) if array.ndim == 3 else array
+        (tmp_path / name).write_bytes(idx_bytes(images))
+    out = tmp_path / "out.npz"
+    digest = module._sha256(np.zeros((2, 196), np.uint8))
+    monkeypatch.setattr(module, "FASHION14_SHA256", module.FASHION14_SHA256 | {"X_test": digest})
+    status, printed, errors = build(capsys, monkeypatch, tmp_path, "--out", out)
+    assert (status, errors) == (None, "")
+    with np.load(out, allow_pickle=False) as built:
+        digests = {name: module._sha256(built[name]) for name in built.files}
+    verdicts = {name: "as recorded" if name == "X_test" else "NOT as recorded" for name in FILES_BY_NAME}
+    assert printed == "".join(f"{name:8} {digests[name]}  {verdict}\n" for name, verdict in verdicts.items())
+
+    monkeypatch.setattr(module, "BUNDLED", out)
+    before = out.read_bytes()
+    refusal = "python -m sgdnoise.datasets: error: "
+    status, printed, errors = build(capsys, monkeypatch, tmp_path)  # by default the bundled file is written
+    assert (status, printed) == (1, "")
+    assert errors.startswith(f"{refusal}{tmp_path} must hold the original Fashion-MNIST")
+    assert errors.endswith("nothing is written\n")
+    assert out.read_bytes() == before
+    missing = build(capsys, monkeypatch, tmp_path / "nowhere", "--out", out)
+    assert missing[0] == 1
+    assert missing[2].startswith(f"{refusal}directory must hold {IMAGES}")
+
+
+def test_help_on_the_build(capsys, monkeypatch):
+    status, printed, _ = build(capsys, monkeypatch, "--help")
+    assert status == 0
+    assert printed.startswith(
+        "usage: python -m sgdnoise.datasets [-h] [--out OUT] directory\n\nRebuild the bundled data file.\n"
+    )
+    assert "  directory   folder with the four original Fashion-MNIST IDX files\n" in printed
+    assert "  --out OUT   file to write (default: the bundled one)\n" in printed
 
 
 def test_the_bundled_file_is_not_overwritten_by_other_data(tmp_path, monkeypatch):
@@ -186,8 +304,51 @@ def test_teacher_labels_are_drawn_with_the_teachers_probabilities():
     assert logits.std() == pytest.approx(3.0, rel=0.3)  # of one teacher with 100 random weights
 
 
+def test_labels_of_three_classes_follow_softmax():
+    """Frequencies of each class in ten bins of its probability within 5 standard errors: false-positive rate 2e-5.
+
+    With two classes the sign of the Gumbel noise cannot be told; here the other sign is rejected.
+    """
+    data = make_teacher(60_000, 1, n_features=3, n_classes=3, signal=1.5, rng=2)
+    teacher = np.random.default_rng(2).standard_normal((3, 3)) * 1.5 / np.sqrt(3)
+    logits = data.X_train @ teacher
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    mirrored = (logits - np.random.default_rng(3).gumbel(size=logits.shape)).argmax(axis=1)
+    scores = {"drawn": [], "mirrored": []}
+    for c in range(3):
+        for members in np.array_split(np.argsort(p[:, c]), 10):
+            error = np.sqrt((p[members, c] * (1 - p[members, c])).sum()) / len(members)
+            for name, y in (("drawn", data.y_train), ("mirrored", mirrored)):
+                scores[name].append((np.mean(y[members] == c) - p[members, c].mean()) / error)
+    assert np.abs(scores["drawn"]).max() < 5
+    assert np.abs(scores["mirrored"]).max() > 8
+
+
+def test_without_a_signal_labels_are_drawn_at_random():
+    """Correlations with 4 features and the frequency of a class within 5 standard errors: false-positive rate 3e-6."""
+    data = make_teacher(10_000, 1, n_features=4, signal=0, rng=0)
+    signs = 2 * data.y_train - 1
+    assert abs(np.mean(signs)) < 5 / 100
+    assert (abs(signs @ data.X_train) < 5 * 100).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "spelled_out"),
+    [
+        (make_teacher, {"n_train": 1000, "n_test": 1000, "n_features": 20, "n_classes": 2, "signal": 2}),
+        (make_blobs, {"n_train": 1000, "n_test": 1000, "n_features": 2, "n_classes": 3, "spread": 1}),
+    ],
+)
+def test_defaults_are_what_is_documented(make, spelled_out):
+    data, same = make(rng=0), make(**spelled_out, rng=0)
+    for name in ("X_train", "y_train", "X_test", "y_test"):
+        np.testing.assert_array_equal(getattr(data, name), getattr(same, name))
+    assert (data.X_train.shape, data.n_classes) == ((1000, spelled_out["n_features"]), spelled_out["n_classes"])
+
+
 def test_small_draws_know_their_number_of_classes():
     for seed in range(5):
+        assert make_teacher(2, 50, n_classes=4, rng=seed).n_classes == 4
         assert make_blobs(2, 50, n_classes=4, rng=seed).n_classes == 4
     assert load_fashion(1).n_classes == 10
     assert Dataset(np.zeros((2, 1)), np.array([0, 0]), np.zeros((1, 1)), np.array([2]), n_classes=3).n_classes == 3
@@ -202,6 +363,18 @@ def test_blobs_scatter_by_the_spread():
     assert residual.std() == pytest.approx(0.5, rel=5 / np.sqrt(2 * residual.size))
 
 
+def test_centres_of_blobs_have_standard_deviation_3():
+    """500 centres, each shown by one of its points: sample deviation and mean of 10 000 normals within 5 standard errors.
+
+    False-positive rate 1.2e-6.
+    """
+    data = make_blobs(10_000, 1, n_features=20, n_classes=500, spread=1e-6, rng=0)
+    centres = data.X_train[np.unique(data.y_train, return_index=True)[1]]
+    assert centres.shape == (500, 20)
+    assert centres.std() == pytest.approx(3, rel=5 / np.sqrt(2 * centres.size))
+    assert abs(centres.mean()) < 5 * 3 / np.sqrt(centres.size)
+
+
 X, Y = np.zeros((3, 2)), np.array([0, 1, 1])
 
 
@@ -211,7 +384,9 @@ X, Y = np.zeros((3, 2)), np.array([0, 1, 1])
         (lambda: load_fashion(0), ValueError, "n_train must be an integer from 1 to 60000, got 0"),
         (lambda: load_fashion(60_001), ValueError, "n_train"),
         (lambda: load_fashion(True), TypeError, "n_train"),
-        (lambda: Dataset(X, Y, X[:, :1], Y), ValueError, "X_test must be .*as many features as X_train"),
+        (lambda: Dataset(X[0], Y, X, Y), ValueError, r"X_train must be .* shape \(n_train, n_features\), got shape \(2,\)"),
+        (lambda: Dataset(X, Y, X[:, :1], Y), ValueError, r"X_test must be .* \(n_test, 2\), .*; as many features as X_train"),
+        (lambda: Dataset(X, Y, X, Y, n_classes=-1), ValueError, "n_classes must be an integer, at least 0, got -1"),
         (lambda: Dataset(X, Y[:2], X, Y), ValueError, "y_train"),
         (lambda: Dataset(X, Y, X, np.array([0, 1, 2])), ValueError, "y_test must be labels from 0 to 1"),
         (lambda: Dataset(X, np.array([0, -1, 1]), X, Y), ValueError, "y_train must be labels from 0, got labels from -1"),
@@ -223,11 +398,17 @@ X, Y = np.zeros((3, 2)), np.array([0, 1, 1])
         (lambda: make_teacher(rng=True), TypeError, "rng must be an integer, at least 0, got True of type bool"),
         (lambda: make_blobs(rng=-1), ValueError, "rng must be an integer, at least 0, got -1; a seed"),
         (lambda: make_teacher(0), ValueError, "n_train"),
+        (lambda: make_teacher(n_test=0), ValueError, "n_test"),
+        (lambda: make_teacher(n_features=0), ValueError, "n_features"),
+        (lambda: make_teacher(n_classes=1), ValueError, "n_classes must be an integer, at least 2, got 1"),
         (lambda: make_teacher(signal=-1.0), ValueError, "signal"),
+        (lambda: make_blobs(0), ValueError, "n_train"),
+        (lambda: make_blobs(n_test=0), ValueError, "n_test"),
+        (lambda: make_blobs(n_features=0), ValueError, "n_features"),
         (lambda: make_blobs(spread=0.0), ValueError, "spread"),
         (lambda: make_blobs(n_classes=1), ValueError, "n_classes"),
     ],
 )
 def test_bad_input_is_refused_by_name(call, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match="^" + message):
         call()
