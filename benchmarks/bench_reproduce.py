@@ -12,16 +12,20 @@ import subprocess
 import sys
 from typing import Any
 
-from timing import CLOCK, ONE_THREAD, TOLERANCE, DisagreementError, main, pin, row
+from timing import CLOCK, ONE_THREAD, DisagreementError, main, pin, row
 
 ENGINES = ("fast", "reference")
 REPEATS = 3
+
+TOLERANCE = 5e-4
+"""Of a loss after epochs in float32: runs part at kinks of relu, by 1.2e-4 with some kernels for products, less with others."""
 
 
 def train_all(engine: str, scale: str) -> dict[str, Any]:
     """Run all training tasks of fig2 in this process, one after another; at scale "smallest" a short one instead."""
     from sgdnoise import MLP, Schedule, Stage, fast
-    from sgdnoise.reproduce.tasks import SCALES, TrainingTask, paper_schedules
+    from sgdnoise.reproduce import SCALES, TrainingTask
+    from sgdnoise.reproduce.figures.paper import paper_schedules
 
     if scale == "smallest":
         schedules, n_seeds = {"large batch": Schedule([Stage(2, 0.1, 1000)])}, 1

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sgdnoise.reproduce.style import figure_style
+from sgdnoise.reproduce.figures.style import figure_style
 
 LIMIT = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.6}
 TRAFFIC = {"color": "#009E73", "linestyle": ":", "linewidth": 2.2}

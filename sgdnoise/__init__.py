@@ -2,6 +2,7 @@
 
 ================  ======================================================================================
 `noise`           the noise scale g, its inverses, and what scaling does to it
+`scaling`         what becomes of a setting at another batch size, learning rate or momentum and equal g
 `schedules`       schedules of learning rate and batch size, and the conversion of decay into growth
 `sampling`        three ways to draw minibatches
 `models`          logistic regression and multilayer perceptron on one flat parameter vector
@@ -23,41 +24,7 @@ Public names are imported when they are first used, so that ``import sgdnoise`` 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .datasets import Dataset as Dataset
-    from .datasets import load_fashion as load_fashion
-    from .datasets import load_idx as load_idx
-    from .datasets import make_blobs as make_blobs
-    from .datasets import make_teacher as make_teacher
-    from .gradient_noise import gradient_covariance as gradient_covariance
-    from .gradient_noise import gradient_noise_scale as gradient_noise_scale
-    from .gradient_noise import gradient_noise_scale_from_norms as gradient_noise_scale_from_norms
-    from .gradient_noise import minibatch_covariance as minibatch_covariance
-    from .gradient_noise import top_hessian_eigenvalue as top_hessian_eigenvalue
-    from .models import MLP as MLP
-    from .models import LogisticRegression as LogisticRegression
-    from .noise import adam_square_root_rule as adam_square_root_rule
-    from .noise import batch_size_for as batch_size_for
-    from .noise import learning_rate_for as learning_rate_for
-    from .noise import linear_scaling_error as linear_scaling_error
-    from .noise import lost_epochs as lost_epochs
-    from .noise import momentum_for as momentum_for
-    from .noise import noise_scale as noise_scale
-    from .noise import temperature as temperature
-    from .optimizers import Optimizer as Optimizer
-    from .optimizers import adam as adam
-    from .optimizers import sgd as sgd
-    from .sampling import minibatches as minibatches
-    from .schedules import Schedule as Schedule
-    from .schedules import Stage as Stage
-    from .schedules import grow_batch as grow_batch
-    from .schedules import scale_up as scale_up
-    from .schedules import step_decay as step_decay
-    from .training import DivergenceError as DivergenceError
-    from .training import History as History
-    from .training import train as train
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -83,6 +50,7 @@ _PUBLIC = {
     ),
     "optimizers": ("Optimizer", "adam", "sgd"),
     "sampling": ("minibatches",),
+    "scaling": ("convert",),
     "schedules": ("Schedule", "Stage", "grow_batch", "scale_up", "step_decay"),
     "training": ("DivergenceError", "History", "train"),
     "fast": (),
@@ -94,7 +62,7 @@ _PUBLIC = {
     "testing": (),
     "reproduce": (),
 }
-"""The public names of each module."""
+"""The public names of each module; `__init__.pyi` shows them to type checkers."""
 
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
 

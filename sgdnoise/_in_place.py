@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg.blas import get_blas_funcs
 
 from . import _checks as check
-from .optimizers import AdamUpdate, Optimizer, SgdUpdate
+from .optimizers import Adam, Optimizer, Sgd
 
 BLOCK = 1 << 16
 """Parameters that are updated at a time, so that all arrays' blocks stay in the cache from the first pass to the last."""
@@ -118,11 +118,6 @@ def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
     InPlace
         ``gradient = update(gradient, learning_rate)`` does one update and returns where to put the next gradient.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind, or `params` is not contiguous or cannot be written to.
-
     Notes
     -----
     The same steps as ``optimizer.update``, up to rounding, in fewer passes over memory::
@@ -152,15 +147,22 @@ def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
         raise ValueError("params must be C-contiguous, got a view that is not; updates would miss it")
     if not params.flags.writeable:
         raise ValueError("params must be writeable, got a read-only array; every update changes it")
-    rule = optimizer.update
-    axpy = get_blas_funcs("axpy", dtype=params.dtype)
-    if isinstance(rule, AdamUpdate):
-        return InPlace(params, partial(_adam_step, rule), 2)
-    if not isinstance(rule, SgdUpdate):
+    known = _known(optimizer, params)
+    if known is None:
         raise TypeError(f"optimizer must be one that sgd() or adam() made, got {optimizer!r}")
-    if rule.momentum == 0:
+    return known
+
+
+def _known(optimizer: Optimizer, params: np.ndarray) -> InPlace | None:
+    """Return the optimizer in place, or None if it is the user's own."""
+    if type(optimizer) is Adam:  # a class that inherits from ours may have another update
+        return InPlace(params, partial(_adam_step, optimizer), 2)
+    if type(optimizer) is not Sgd:
+        return None
+    axpy, m = get_blas_funcs("axpy", dtype=params.dtype), optimizer.momentum
+    if m == 0:
         return InPlace(params, lambda learning_rate, t, g, w: axpy(g, w, a=-learning_rate), 0)
-    return InPlace(params, partial(_nesterov_step if rule.nesterov else _momentum_step, rule.momentum, axpy), 1, trades=True)
+    return InPlace(params, partial(_nesterov_step if optimizer.nesterov else _momentum_step, m, axpy), 1, trades=True)
 
 
 def _momentum_step(m: float, axpy: Any, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, a: np.ndarray) -> None:
@@ -174,9 +176,7 @@ def _nesterov_step(m: float, axpy: Any, learning_rate: float, t: int, g: np.ndar
     axpy(a, w, a=learning_rate * m)
 
 
-def _adam_step(
-    rule: AdamUpdate, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, u: np.ndarray, s: np.ndarray
-) -> None:
+def _adam_step(rule: Adam, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, u: np.ndarray, s: np.ndarray) -> None:
     b1, b2 = rule.b1, rule.b2
     np.multiply(u, b1, out=u)
     np.add(u, g, out=u)
@@ -213,3 +213,8 @@ class OneByOne:
 
     def load(self, saved: Any) -> None:
         self.states = list(saved)
+
+
+def at_work(optimizer: Optimizer, params: np.ndarray) -> InPlace | OneByOne:
+    """Return any optimizer at work on the rows of `params`: in place if it can be, or called for one row after another."""
+    return _known(optimizer, params) or OneByOne(optimizer, params)

@@ -1,6 +1,25 @@
 """A stack of replicas of a model: forward and backward pass for all of them at once, in buffers made once.
 
-The equations are those of `models`, with a leading axis of replicas; biases are the last row of a layer's weights.
+The equations are those of `models`, with a leading axis of R replicas. With h_0 the inputs x, and layers l = 1 .. L::
+
+    z_l = h_(l-1) W_l + b_l,   h_l = relu(z_l) or tanh(z_l),   h_L = z_L the logits
+    p = softmax(h_L),          loss = log(sum_k exp h_Lk) - h_Ly
+    d_L = weight (p - onehot(y)),     weight = 1/B
+    dW_l = h_(l-1)' d_l,  db_l = sum of d_l's rows,  d_(l-1) = (d_l W_l') slope(h_(l-1))
+
+What differs is how they are stored, for n rows of each replica's minibatch (``Buffers``):
+
+================  ==========================  =====================================================================
+here              shape                       in `models`
+================  ==========================  =====================================================================
+``layers[l]``     (R, n_in + 1, n_out)        [W; b], a view of the parameters: the bias is the last row
+``inputs[i]``     (R, n, n_features + 1)      [x, 1], gathered; the 1 multiplies the bias, so that b and db need no pass
+``hidden[l]``     (R, n, n_out + 1)           [h, 1]; ``units`` is h alone, ``hidden_t`` the transpose
+``deltas[l]``     (R, n, n_out + 1)           [d, anything]; ``unit_deltas`` is d alone
+``logits``        (R, n_classes, n)           h_L transposed, then p, then d_L, all in one place
+``p``, ``flat``   (n_classes, R n), (all,)    the same memory: classes first, so that softmax runs along the long axis
+``labels``        (n_updates, R n)            where h_Ly stands in ``flat``
+================  ==========================  =====================================================================
 """
 
 from __future__ import annotations
@@ -10,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.linalg.blas import get_blas_funcs
 
-from ._in_place import OneByOne, in_place
-from .optimizers import AdamUpdate, Optimizer, SgdUpdate
+from ._in_place import at_work
 
 if TYPE_CHECKING:
     from .models import MLP
+    from .optimizers import Optimizer
 
 
 def swap(matrices: np.ndarray) -> np.ndarray:
@@ -37,7 +56,17 @@ GATHERED = 256
 
 
 class Buffers:
-    """Room for the minibatches of a few updates and for one pass over a minibatch, made once for a batch size."""
+    """Room for the minibatches of a few updates and for one pass over a minibatch, made once for a batch size.
+
+    Parameters
+    ----------
+    model : MLP
+        Gives the layers' sizes and the activation.
+    n_updates, n_replicas, n_rows : int
+        Minibatches whose labels and losses are kept, R, and n.
+    dtype : dtype
+        Of the computation.
+    """
 
     def __init__(self, model: MLP, n_updates: int, n_replicas: int, n_rows: int, dtype: Any) -> None:
         sizes = [n_out for _, n_out in model.layer_shapes[:-1]]
@@ -102,8 +131,7 @@ class Stack:
         self.views = {id(array): layers_of(model, array) for array in (self.gradient, self.part)}
         self.model = model
         self.axpy = get_blas_funcs("axpy", dtype=params.dtype)
-        known = isinstance(optimizer.update, (SgdUpdate, AdamUpdate))
-        self.optimizer: Any = in_place(optimizer, params) if known else OneByOne(optimizer, params)
+        self.optimizer = at_work(optimizer, params)
 
     def add_gradient(self, buffers: Buffers, i: int, weight: np.floating, *, fresh: bool) -> None:
         """Backpropagate the i-th minibatch in the buffers, each row with `weight`, into the gradient."""
@@ -124,6 +152,7 @@ class Stack:
         p, top, sums, labels, layers_t = b.p, b.top, b.sums[i], b.labels[i], self.layers_t
         h = b.inputs[i % len(b.inputs)]
         h_t = inputs_t = swap(h)
+        # forward: z_l = [h, 1] [W; b], h_l = relu(z_l) or tanh(z_l)
         for layer, units, z, z_t, zeros in zip(self.layers, b.units, b.hidden, b.hidden_t, b.zeros, strict=False):
             np.matmul(h, layer, units)
             if b.tanh:
@@ -131,7 +160,7 @@ class Stack:
             else:
                 np.maximum(z, zeros, out=z)
             h, h_t = z, z_t
-        np.matmul(layers_t[-1], h_t, b.logits)
+        np.matmul(layers_t[-1], h_t, b.logits)  # logits' = [W; b]' [h, 1]'
         # loss = log(sum exp(z - max z)) - (z_y - max z)
         np.maximum.reduce(p, axis=0, out=top)
         np.subtract(p, top, p)
@@ -142,6 +171,7 @@ class Stack:
         np.divide(weight, sums, top)
         np.multiply(p, top, p)
         b.flat[labels] -= weight
+        # backward: [dW; db]_l = [h, 1]' d_l, d_(l-1) = (d_l W_l') slope, with 1 - h^2 for tanh and h > 0 for relu
         np.matmul(h_t, b.logits_t, gradient[-1])
         above = b.logits_t
         for n in range(len(b.hidden) - 1, -1, -1):

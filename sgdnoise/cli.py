@@ -14,7 +14,7 @@ from typing import Any
 
 from . import __version__
 from . import _checks as check
-from .noise import batch_size_for, learning_rate_for, lost_epochs, noise_scale
+from .scaling import Conversion, convert, past_tenth
 from .schedules import Schedule, grow_batch, step_decay
 
 Command = Callable[[argparse.Namespace], int]
@@ -57,10 +57,10 @@ def _bad_arguments(parser: argparse.ArgumentParser) -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sgdnoise",
-        description="What minibatch noise does in SGD: convert settings, build schedules, reproduce the papers' figures.",
+        description="Minibatch noise in SGD: convert settings, build schedules, reproduce the papers' figures.",
         epilog="""examples:
-  sgdnoise reproduce                     figures 1 and 2 of 'Don't Decay the Learning Rate, Increase the Batch Size'
-  sgdnoise check                         the laws of minibatch noise, predicted against measured
+  sgdnoise reproduce                     reproduce figures 1 and 2 of 'Don't Decay the Learning Rate, Increase the Batch Size'
+  sgdnoise check                         compare the laws of minibatch noise with measurements
   sgdnoise convert --learning-rate 0.1 --batch-size 128 --n-train 50000 --to-batch-size 1024
   sgdnoise schedule --learning-rate 0.1 --batch-size 128 --n-train 50000 --milestones 60 120 160 --n-epochs 200""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -88,10 +88,10 @@ def _add_command(commands: Any, command: Command, name: str, summary: str, examp
 
 def _add_setting(parser: argparse.ArgumentParser) -> None:
     """Add what `convert` and `schedule` both start from."""
-    parser.add_argument("--learning-rate", type=float, required=True, metavar="EPS", help="learning rate (per mean gradient)")
-    parser.add_argument("--batch-size", type=int, required=True, metavar="B")
+    parser.add_argument("--learning-rate", type=float, required=True, metavar="EPS", help="learning rate per mean gradient")
+    parser.add_argument("--batch-size", type=int, required=True, metavar="B", help="examples per batch")
     parser.add_argument("--n-train", type=int, required=True, metavar="N", help="number of training examples")
-    parser.add_argument("--momentum", type=float, default=0.0, metavar="M", help="default: 0; not for Adam, which has no g")
+    parser.add_argument("--momentum", type=float, default=0.0, metavar="M", help="default: 0. Not for Adam: it has no g")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -100,30 +100,30 @@ def _add_reproduce(commands: Any) -> None:
         commands,
         _reproduce,
         "reproduce",
-        "reproduce figures of the papers on bundled data, each claim with a verdict",
+        "reproduce the papers' figures on bundled data, with a verdict on each claim",
         """  sgdnoise reproduce                 figures 1 and 2: 40 epochs, 4 seeds, less than a minute on two cores
-  sgdnoise reproduce all             every figure, and a report of all claims
-  sgdnoise reproduce fig2 --quick    a smoke run of seconds
-  sgdnoise reproduce fig2 --full     the paper's 200 epochs, 5 seeds, some minutes
-  sgdnoise reproduce --list          what figures there are
+  sgdnoise reproduce all             every figure, and a report on all claims
+  sgdnoise reproduce fig2 --quick    a smoke test that takes seconds
+  sgdnoise reproduce fig2 --full     the paper's 200 epochs, 5 seeds; takes a few minutes
+  sgdnoise reproduce --list          list the available figures
 
-Writes FIGURE.png, .json and .csv, and report.md about all figures that are in the folder at this scale. An interrupted run goes
-on where it stopped when it is started again. Ends with status 0 if all figures were made, whatever their verdicts (a claim that
-FAILS is a result), and with 1 if a task failed or a file cannot be written.""",
+Writes FIGURE.png, FIGURE.json and FIGURE.csv, and a report.md on all figures in the folder at this scale. If a run is
+interrupted, the same command resumes it. The exit status is 0 if all figures were made, whatever their verdicts: a claim that
+FAILS is a result. It is 1 if a task failed or a file cannot be written.""",
     )
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help="names from --list, or all; default: fig1 fig2")
-    parser.add_argument("--list", action="store_true", help="list the figures and end")
+    parser.add_argument("--list", action="store_true", help="list the figures and exit")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", dest="scale", action="store_const", const="quick", help="5 epochs, 1 seed")
-    length.add_argument("--full", dest="scale", action="store_const", const="full", help="200 epochs as in the paper, 5 seeds")
+    length.add_argument("--full", dest="scale", action="store_const", const="full", help="200 epochs, as in the paper; 5 seeds")
     parser.set_defaults(scale="default")
-    parser.add_argument("--engine", choices=("fast", "reference"), default="fast", help="training loop; default: fast")
-    parser.add_argument("--out", default="results", metavar="DIR", help="folder for the files; default: results")
-    parser.add_argument("--report", metavar="FILE", help="file for the report; default: report.md in DIR")
-    parser.add_argument("--fresh", action="store_true", help="compute finished runs again, too")
+    parser.add_argument("--engine", choices=("fast", "reference"), default="fast", help="training loop to use; default: fast")
+    parser.add_argument("--out", default="results", metavar="DIR", help="output folder; default: results")
+    parser.add_argument("--report", metavar="FILE", help="where to write the report; default: report.md in DIR")
+    parser.add_argument("--fresh", action="store_true", help="recompute runs that are already finished")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--jobs", type=int, metavar="J", help="processes; default: as many as there are CPUs")
-    where.add_argument("--dask", metavar="ADDRESS", help="run on this dask cluster instead, such as tcp://127.0.0.1:8786")
+    where.add_argument("--jobs", type=int, metavar="J", help="number of processes; default: number of CPUs")
+    where.add_argument("--dask", metavar="ADDRESS", help="run on a dask cluster, such as tcp://127.0.0.1:8786")
 
 
 def _reproduce(args: argparse.Namespace) -> int:
@@ -175,12 +175,12 @@ def _add_check(commands: Any) -> None:
         commands,
         _check,
         "check",
-        "measure the laws of minibatch noise, and say whether they hold",
-        """  sgdnoise check    predicted against measured, with standard errors, in less than 30 s
+        "measure whether the laws of minibatch noise hold",
+        """  sgdnoise check    print predictions, measurements and standard errors; takes less than 30 s
 
-The covariance of minibatch gradients of a network on the bundled data, the variance of SGD at rest on a quadratic, and the
-temperature. Ends with status 1 if a law fails by more than 5 standard errors. To check an implementation of your own, see
-sgdnoise.testing.""",
+Measures three things: the covariance of a network's minibatch gradients on the bundled data, the variance of SGD at rest on a
+quadratic, and the temperature. The exit status is 1 if a law fails by more than 5 standard errors. To check your own
+implementation, see sgdnoise.testing.""",
     )
 
 
@@ -202,146 +202,50 @@ def _add_convert(commands: Any) -> None:
         commands,
         _convert,
         "convert",
-        "convert learning rate, batch size and momentum at equal noise scale",
+        "change the batch size, learning rate or momentum at equal noise scale",
         """  sgdnoise convert --learning-rate 0.1 --batch-size 128 --n-train 50000 --momentum 0.9 --to-batch-size 1024
   sgdnoise convert --learning-rate 0.1 --batch-size 128 --n-train 50000 --to-learning-rate 0.5
   sgdnoise convert --learning-rate 0.5 --batch-size 640 --n-train 50000 --momentum 0.9 --to-momentum 0.98""",
     )
     _add_setting(parser)
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--to-batch-size", type=int, metavar="B", help="batch size wanted; the learning rate follows")
-    target.add_argument("--to-learning-rate", type=float, metavar="EPS", help="learning rate wanted; the batch size follows")
-    target.add_argument("--to-momentum", type=float, metavar="M", help="momentum wanted; the batch size follows")
+    target.add_argument("--to-batch-size", type=int, metavar="B", help="new batch size; sets the learning rate")
+    target.add_argument("--to-learning-rate", type=float, metavar="EPS", help="new learning rate; sets the batch size")
+    target.add_argument("--to-momentum", type=float, metavar="M", help="new momentum; sets the batch size")
 
 
 def _convert(args: argparse.Namespace) -> int:
+    target = {name: getattr(args, name) for name in ("to_batch_size", "to_learning_rate", "to_momentum")}
     with _bad_arguments(args.parser):
-        answer = convert(
-            args.learning_rate,
-            args.batch_size,
-            args.n_train,
-            momentum=args.momentum,
-            to_batch_size=args.to_batch_size,
-            to_learning_rate=args.to_learning_rate,
-            to_momentum=args.to_momentum,
-        )
-    print(json.dumps(answer, indent=2) if args.json else _convert_text(answer))
+        answer = convert(args.learning_rate, args.batch_size, args.n_train, momentum=args.momentum, **target)
+    print(json.dumps(asdict(answer), indent=2) if args.json else _convert_text(answer))
     return 0
 
 
 _ROWS = {
-    "learning_rate": "learning rate",
-    "batch_size": "batch size",
-    "momentum": "momentum",
-    "noise_scale": "noise scale g",
-    "noise_scale_change": "change of g",
-    "updates_per_epoch": "updates per epoch",
-    "lost_epochs": "epochs lost to the accumulator",
+    "learning_rate": ("learning rate", ".5g"),
+    "batch_size": ("batch size", "d"),
+    "momentum": ("momentum", ".5g"),
+    "noise_scale": ("noise scale g", ".5g"),
+    "noise_scale_change": ("change of g", "+.2%"),
+    "updates_per_epoch": ("updates per epoch", "d"),
+    "lost_epochs": ("epochs lost to the accumulator", ".5g"),
 }
-
-
-def convert(
-    learning_rate: float,
-    batch_size: int,
-    n_train: int,
-    *,
-    momentum: float = 0.0,
-    to_batch_size: int | None = None,
-    to_learning_rate: float | None = None,
-    to_momentum: float | None = None,
-) -> dict[str, Any]:
-    """Convert a setting to a new batch size, learning rate or momentum at equal noise scale.
-
-    Parameters
-    ----------
-    learning_rate, batch_size, n_train, momentum
-        The setting to start from.
-    to_batch_size, to_learning_rate, to_momentum : number, optional
-        The one quantity wanted. For a batch size the learning rate follows; for the others the batch size, rounded.
-
-    Returns
-    -------
-    dict
-        "before", "linear_rule" and "exact_rule", each a dict of the setting, its noise scale, the relative change of that, its
-        updates per epoch and the epochs lost to the accumulator (None where a rule has no answer); and "warnings".
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a number is of the wrong kind or out of range.
-    """
-
-    def setting(learning_rate: float, batch_size: int, momentum: float) -> dict[str, float]:
-        g_now = noise_scale(learning_rate, batch_size, n_train, momentum=momentum)
-        return {
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "momentum": momentum,
-            "noise_scale": g_now,
-            "noise_scale_change": g_now / g - 1,
-            "updates_per_epoch": n_train // batch_size,
-            "lost_epochs": lost_epochs(batch_size, n_train, momentum),
-        }
-
-    if sum(target is not None for target in (to_batch_size, to_learning_rate, to_momentum)) != 1:
-        raise ValueError("to_batch_size, to_learning_rate or to_momentum must be given, one of them")
-    g = noise_scale(learning_rate, batch_size, n_train, momentum=momentum)
-    if g == 0:
-        raise ValueError(f"batch_size must be below n_train={n_train}, got {batch_size}; the full batch has no noise to keep")
-    warnings: list[str] = []
-    linear: dict[str, float] | None = None
-    exact: dict[str, float] | None = None
-    if to_batch_size is not None:
-        check.integer("to_batch_size", to_batch_size, 1, ("n_train", n_train))
-        linear = setting(learning_rate * to_batch_size / batch_size, to_batch_size, momentum)
-        if to_batch_size < n_train:
-            exact = setting(learning_rate_for(g, to_batch_size, n_train, momentum=momentum), to_batch_size, momentum)
-        else:
-            warnings.append("the full batch has no noise: no learning rate keeps g")
-    else:
-        new_rate = learning_rate if to_learning_rate is None else to_learning_rate
-        new_momentum = momentum if to_momentum is None else to_momentum
-        wanted = batch_size_for(g, new_rate, n_train, momentum=new_momentum)
-        exact = setting(new_rate, min(max(1, round(wanted)), n_train - 1), new_momentum)
-        if abs(exact["noise_scale_change"]) > 0.01:
-            warnings.append(f"exact g asks for a batch of {wanted:.3g}; the nearest possible changes g by more than 1%")
-        wanted = batch_size * (new_rate / learning_rate) * (1 - momentum) / (1 - new_momentum)
-        if wanted <= n_train:
-            linear = setting(new_rate, max(1, round(wanted)), new_momentum)
-        else:
-            warnings.append(f"the linear rule asks for a batch of {wanted:.0f}, more than there are examples")
-    if any(after is not None and after["batch_size"] * 10 > n_train for after in (linear, exact)):
-        warnings.append(_past_tenth(n_train))
-    before = setting(learning_rate, batch_size, momentum)
-    return {"n_train": n_train, "before": before, "linear_rule": linear, "exact_rule": exact, "warnings": warnings}
-
-
-def _past_tenth(n_train: int) -> str:
-    return (
-        f"batch size above N/10 = {n_train / 10:g}: equal g need not mean equal training there; "
-        "the paper grows the batch up to about N/10 and then lowers the learning rate"
-    )
 
 
 def _warning(text: str) -> str:
     return textwrap.fill(f"warning: {text}", 98, subsequent_indent="  ")
 
 
-def _convert_text(answer: dict[str, Any]) -> str:
-    columns = [answer["before"], answer["linear_rule"], answer["exact_rule"]]
-    lines = [f"{'N = ' + str(answer['n_train']):32}{'before':>12}{'linear rule':>14}{'exact rule':>14}"]
-    for key, label in _ROWS.items():
-        cells = []
-        for column in columns:
-            if column is None:
-                cells.append("none")
-            elif key == "noise_scale_change":
-                cells.append("" if column is columns[0] else f"{column[key]:+.2%}")
-            else:
-                cells.append(str(column[key]) if isinstance(column[key], int) else f"{column[key]:.5g}")
+def _convert_text(answer: Conversion) -> str:
+    columns = [answer.before, answer.linear_rule, answer.exact_rule]
+    lines = [f"{f'N = {answer.n_train}':32}{'before':>12}{'linear rule':>14}{'exact rule':>14}"]
+    for key, (label, form) in _ROWS.items():
+        cells = ["none" if column is None else format(getattr(column, key), form) for column in columns]
+        if key == "noise_scale_change":
+            cells[0] = ""
         lines.append(f"{label:32}{cells[0]:>12}{cells[1]:>14}{cells[2]:>14}")
-    lines += [_warning(text) for text in answer["warnings"]]
-    return "\n".join(lines)
+    return "\n".join(lines + [_warning(text) for text in answer.warnings])
 
 
 def _add_schedule(commands: Any) -> None:
@@ -349,19 +253,19 @@ def _add_schedule(commands: Any) -> None:
         commands,
         _schedule,
         "schedule",
-        "turn a step-decay schedule into the growing-batch schedule of equal noise",
+        "turn a step-decay schedule into a growing-batch schedule of equal noise",
         """  sgdnoise schedule --learning-rate 0.1 --batch-size 128 --n-train 50000 --momentum 0.9 \\
       --milestones 60 120 160 --n-epochs 200 --factor 5 --max-batch-size 5120
   sgdnoise schedule --learning-rate 3 --batch-size 8192 --n-train 1281167 --momentum 0.9 \\
       --milestones 30 60 80 --n-epochs 90 --factor 10 --max-batch-size 81920 --json""",
     )
     _add_setting(parser)
-    parser.add_argument("--milestones", type=int, nargs="+", required=True, metavar="EPOCH", help="where learning rate drops")
-    parser.add_argument("--n-epochs", type=int, required=True, metavar="E", help="length of training")
-    parser.add_argument("--factor", type=float, default=5.0, metavar="F", help="what it is divided by each time; default: 5")
-    parser.add_argument("--max-batch-size", type=int, metavar="B", help="largest batch size; the learning rate takes the rest")
-    parser.add_argument("--n-drops", type=int, metavar="D", help="convert only the first D drops; 1 is the paper's hybrid")
-    parser.add_argument("--exact", action="store_true", help="keep g = eps (N/B - 1)/(1 - m) itself, not eps N/(B (1 - m))")
+    parser.add_argument("--milestones", type=int, nargs="+", required=True, metavar="EPOCH", help="drop after these epochs")
+    parser.add_argument("--n-epochs", type=int, required=True, metavar="E", help="total number of epochs")
+    parser.add_argument("--factor", type=float, default=5.0, metavar="F", help="divisor of the learning rate; default: 5")
+    parser.add_argument("--max-batch-size", type=int, metavar="B", help="largest batch size; then the learning rate drops")
+    parser.add_argument("--n-drops", type=int, metavar="D", help="convert only the first D drops; the paper's hybrid has D = 1")
+    parser.add_argument("--exact", action="store_true", help="keep g = eps (N/B - 1)/(1 - m) instead of eps N/(B (1 - m))")
 
 
 def _schedule(args: argparse.Namespace) -> int:
@@ -373,8 +277,7 @@ def _schedule(args: argparse.Namespace) -> int:
         growing = grow_batch(decaying, n_train, max_batch_size=args.max_batch_size, n_drops=args.n_drops, exact=args.exact)
         schedules = {"decaying": decaying, "growing": growing}
         answer = {name: _schedule_json(schedule, n_train, momentum) for name, schedule in schedules.items()}
-    past_tenth = max(stage.batch_size for stage in growing) * 10 > n_train
-    warnings = [_past_tenth(n_train) + " (--max-batch-size)"] if past_tenth else []
+    warnings = [f"{text} (--max-batch-size)" for text in past_tenth(n_train, (stage.batch_size for stage in growing))]
     if args.json:
         print(json.dumps({"n_train": n_train, "momentum": momentum, **answer, "warnings": warnings}, indent=2))
         return 0

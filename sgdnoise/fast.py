@@ -16,7 +16,8 @@ Where the time goes, and what is done about it:
 - Losses of minibatches are looked at after every 64 updates. Where one shows divergence, the run goes back to the start of
   those 64 and forward again to the very update, so that what is reported is what the reference reports.
 
-`benchmarks/README.md` has the measurements.
+`benchmarks/README.md` has the measurements. What is refused is what `training.train` refuses, and arrays of the wrong dtype,
+shape or range.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ import numpy as np
 from . import _checks as check
 from ._in_place import InPlace, in_place
 from ._stack import Buffers, Stack, layers_of, swap
-from .optimizers import Optimizer
 from .sampling import minibatches
 from .training import DIVERGED, DivergenceError, History, check_arguments
 
 if TYPE_CHECKING:
     from .datasets import Dataset
     from .models import MLP
+    from .optimizers import Optimizer
     from .schedules import Schedule
 
 __all__ = ["InPlace", "Trainer", "in_place", "train"]
@@ -43,7 +44,7 @@ __all__ = ["InPlace", "Trainer", "in_place", "train"]
 _STACK_BYTES = 1 << 22  # parameters, gradient and optimizer state of a stack of replicas, to stay within the cache
 _ROWS = 1024  # examples of a replica in one pass; the minibatches of so many are prepared at a time
 _STACK_ROWS = 8192  # in one pass, over all replicas of a stack; beyond it a batch comes in parts ...
-_FEWEST_ROWS = 128  # ... but in none with fewer rows of a replica
+_FEWEST_ROWS = 128  # ... but in no more parts than this many rows of a replica would make
 _SEGMENT = 64  # updates between two looks at the losses
 
 
@@ -95,8 +96,6 @@ def train(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range, or a batch size exceeds the number of training examples.
     DivergenceError
         If a replica diverges and `on_divergence` is "raise", for the first that does. It is the reference's error for that
         replica, and a note says which one it is.
@@ -164,7 +163,7 @@ def train(
     for stage in schedule:
         for _ in range(stage.n_epochs):
             batches = np.stack(
-                [minibatches(n_train, stage.batch_size, method=sampling, rng=generator) for generator in generators]
+                [minibatches(n_train, stage.batch_size, sampling=sampling, rng=generator) for generator in generators]
             )
             for start in range(0, batches.shape[1], _SEGMENT):
                 segment = batches[:, start : start + _SEGMENT]
@@ -244,11 +243,6 @@ class Trainer:
     params : ndarray of shape (n_replicas, n_params)
         The parameters now. Changed in place by `run`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or shape.
-
     Notes
     -----
     Convention: gradients are of the MEAN loss over a minibatch, plus ``l2 * weights``; biases are left out of the L2 term.
@@ -302,11 +296,6 @@ class Trainer:
         ndarray of shape (n_replicas, n_updates)
             Loss of each minibatch before its update, L2 term included.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range.
-
         Notes
         -----
         Numbers that are not finite are carried along without a warning, and show in the losses.
@@ -335,7 +324,8 @@ class Trainer:
         n_replicas, n_updates, batch_size = batches.shape
         n_parts = -(-batch_size // max(_FEWEST_ROWS, min(_ROWS, _STACK_ROWS // n_replicas)))
         n_rows = -(-batch_size // n_parts)
-        at_once = max(1, _ROWS // (n_replicas * n_rows))
+        # Parts of a batch add up into one gradient, so that a batch in parts is alone.
+        at_once = 1 if n_parts > 1 else max(1, _ROWS // (n_replicas * n_rows))
         weight = self.params.dtype.type(1 / batch_size)
         for first in range(0, n_updates, at_once):
             block = batches[:, first : first + at_once].swapaxes(0, 1)
@@ -374,11 +364,6 @@ class Trainer:
         -------
         loss, accuracy : ndarray of shape (n_replicas,)
             Cross-entropy without the L2 term, in nats, and the fraction predicted right.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is of the wrong kind, shape or range.
 
         Notes
         -----

@@ -1,7 +1,9 @@
 """SGD, with momentum and Nesterov's, and Adam, as pairs of pure functions.
 
 An `Optimizer` is a pair ``(init, update)``: ``init(params)`` makes the state, ``update(gradient, state, learning_rate)`` gives
-the step to ADD to the parameters and the next state. Nothing is changed in place, and a custom optimizer is two functions::
+the step to ADD to the parameters and the next state. Nothing is changed in place. A custom optimizer is two functions; those of
+`sgd` and `adam` are values, ``sgd(0.9) == sgd(momentum=0.9)``, and refuse what is not a number (TypeError) or out of its range
+(ValueError)::
 
     a <- m a + gradient                              w <- w - learning_rate * a                  (momentum, trace form)
                                                      w <- w - learning_rate * (gradient + m a)   (Nesterov, with the new a)
@@ -30,7 +32,6 @@ import numpy as np
 from . import _checks as check
 
 
-@dataclass(frozen=True)
 class Optimizer:
     """A pair of pure functions that turn gradients into steps.
 
@@ -41,10 +42,11 @@ class Optimizer:
     update : callable
         ``update(gradient, state, learning_rate) -> (step, state)``; the new parameters are ``params + step``.
 
-    Raises
-    ------
-    TypeError
-        If one of them cannot be called.
+    Notes
+    -----
+    Two functions are enough for `train`. An optimizer that is a value, as those of `sgd` and `adam` are, is a frozen dataclass
+    (``repr=False``) that inherits from this class, with its numbers as fields and ``init`` and ``update`` as methods. Equal
+    numbers then make equal optimizers, which can be hashed and pickled, and the repr is the call that makes them in lower case.
 
     References
     ----------
@@ -62,16 +64,39 @@ class Optimizer:
     init: Callable[[np.ndarray], Any]
     update: Callable[[np.ndarray, Any, float], tuple[np.ndarray, Any]]
 
-    def __post_init__(self) -> None:
-        """Check that both can be called."""
-        check.function("init", self.init)
-        check.function("update", self.update)
+    def __init__(
+        self, init: Callable[[np.ndarray], Any], update: Callable[[np.ndarray, Any, float], tuple[np.ndarray, Any]]
+    ) -> None:
+        self.init, self.update = check.function("init", init), check.function("update", update)
+
+    def __repr__(self) -> str:
+        """Write the call that makes this optimizer."""
+        name = "Optimizer" if type(self) is Optimizer else type(self).__name__.lower()
+        return f"{name}({', '.join(f'{argument}={value!r}' for argument, value in vars(self).items())})"
 
 
 class SgdState(NamedTuple):
     """State of `sgd`: the accumulator a, of the parameters' shape."""
 
     trace: np.ndarray
+
+
+@dataclass(frozen=True, repr=False)
+class Sgd(Optimizer):
+    """What `sgd` makes; `fast` reads its numbers and computes the same in place."""
+
+    momentum: float
+    nesterov: bool
+
+    def init(self, params: np.ndarray) -> SgdState:
+        """Return an empty accumulator."""
+        return SgdState(np.zeros_like(params))
+
+    def update(self, gradient: np.ndarray, state: SgdState, learning_rate: float) -> tuple[np.ndarray, SgdState]:
+        """Return the step and the next state."""
+        trace = self.momentum * state.trace + gradient
+        direction = gradient + self.momentum * trace if self.nesterov else trace
+        return -learning_rate * direction, SgdState(trace)
 
 
 class AdamState(NamedTuple):
@@ -82,37 +107,19 @@ class AdamState(NamedTuple):
     mean_square: np.ndarray
 
 
-def _sgd_init(params: np.ndarray) -> SgdState:
-    return SgdState(np.zeros_like(params))
-
-
-@dataclass(frozen=True)
-class SgdUpdate:
-    """The update of `sgd`. It shows its numbers, for those who compute it in another way, as `fast` does."""
-
-    momentum: float
-    nesterov: bool
-
-    def __call__(self, gradient: np.ndarray, state: SgdState, learning_rate: float) -> tuple[np.ndarray, SgdState]:
-        """Return the step and the next state."""
-        trace = self.momentum * state.trace + gradient
-        direction = gradient + self.momentum * trace if self.nesterov else trace
-        return -learning_rate * direction, SgdState(trace)
-
-
-def _adam_init(params: np.ndarray) -> AdamState:
-    return AdamState(0, np.zeros_like(params), np.zeros_like(params))
-
-
-@dataclass(frozen=True)
-class AdamUpdate:
-    """The update of `adam`. It shows its numbers, for those who compute it in another way, as `fast` does."""
+@dataclass(frozen=True, repr=False)
+class Adam(Optimizer):
+    """What `adam` makes; `fast` reads its numbers and computes the same in place."""
 
     b1: float
     b2: float
     eps: float
 
-    def __call__(self, gradient: np.ndarray, state: AdamState, learning_rate: float) -> tuple[np.ndarray, AdamState]:
+    def init(self, params: np.ndarray) -> AdamState:
+        """Return moments of 0, after no update."""
+        return AdamState(0, np.zeros_like(params), np.zeros_like(params))
+
+    def update(self, gradient: np.ndarray, state: AdamState, learning_rate: float) -> tuple[np.ndarray, AdamState]:
         """Return the step and the next state."""
         b1, b2, eps = self.b1, self.b2, self.eps
         n_updates = state.n_updates + 1
@@ -139,11 +146,6 @@ def sgd(momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     Optimizer
         With state `SgdState`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
-
     Notes
     -----
     ``a <- m a + gradient``; step ``-learning_rate * a``, or with Nesterov ``-learning_rate * (gradient + m a)``.
@@ -168,7 +170,7 @@ def sgd(momentum: float = 0.0, nesterov: bool = False) -> Optimizer:
     [-0.025]
     """
     momentum = float(check.number("momentum", momentum, at_least=0, below=1))
-    return Optimizer(_sgd_init, SgdUpdate(momentum, check.flag("nesterov", nesterov)))
+    return Sgd(momentum, check.flag("nesterov", nesterov))
 
 
 def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
@@ -185,11 +187,6 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     -------
     Optimizer
         With state `AdamState`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
 
     Notes
     -----
@@ -214,4 +211,4 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     b1 = float(check.number("b1", b1, at_least=0, below=1))
     b2 = float(check.number("b2", b2, at_least=0, below=1))
     eps = float(check.number("eps", eps, at_least=0))
-    return Optimizer(_adam_init, AdamUpdate(b1, b2, eps))
+    return Adam(b1, b2, eps)

@@ -14,6 +14,8 @@ It falls with eps_t^2, so that SGD turns into Langevin dynamics by itself: while
 the update is SGD, when it is small the second one does and the update draws from the posterior. Where neither has won, the
 samples are too hot by about eps_t N^2 V/(4 n).
 
+Arguments of the wrong type (TypeError), of the wrong shape or out of range (ValueError) are refused.
+
 References
 ----------
 M. Welling, Y. W. Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", ICML 2011.
@@ -31,11 +33,9 @@ import numpy as np
 
 from . import _checks as check
 from ._integrate import checked, noise_source, record_steps, run, start
+from .sampling import SAMPLINGS, draw
 
-SAMPLINGS = ("reshuffle", "with_replacement")
-"""How `sgld` draws minibatches."""
-
-_BLOCK = 1 << 16  # indices drawn at once with replacement: bounds the memory, and one draw serves many updates
+_BLOCK = 1 << 16  # indices drawn at once for independent batches: bounds the memory, and one draw serves many updates
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +120,6 @@ def polynomial_step_size(a: float, b: float, gamma: float) -> Callable[[int], fl
     callable
         ``step_size(t)`` for t updates done before, also for an array of t.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
-
     Notes
     -----
     eps_t = a (b + t)^(-gamma).
@@ -167,11 +162,6 @@ def polynomial_constants(first: float, last: float, n_steps: int, gamma: float) 
     -------
     a, b : float
         The constants.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range.
 
     Notes
     -----
@@ -232,10 +222,9 @@ def sgld(
         Number of examples N.
     batch_size : int
         n, from 1 to N.
-    sampling : {"reshuffle", "with_replacement"}, default "reshuffle"
-        Each chain draws its own minibatches. "reshuffle", as Welling and Teh did it, deals out a random permutation in each
-        pass over the examples (up to n - 1 of them are left over, other ones each time); "with_replacement" draws every
-        index alone. The full batch, n = N, is not drawn but handed over in order.
+    sampling : {"reshuffle", "without_replacement", "with_replacement"}, default "reshuffle"
+        How each chain draws its own minibatches; see `minibatches`. "reshuffle" is what Welling and Teh did. The full batch,
+        n = N, is then not drawn but handed over in order.
     rng : numpy.random.Generator, int or None, keyword-only
         Source of the minibatches and, unless `noise` is given, of the injected noise.
     noise : ndarray of shape (n_steps, n_chains, n_dims), optional
@@ -254,8 +243,8 @@ def sgld(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind, shape or range, `increments` is given together with `noise` or does not fit the
-        dtype, a callable returns another shape, or `step_size` returns anything but a positive number.
+        If `increments` is given together with `noise` or does not fit the dtype, a callable returns another shape, or
+        `step_size` returns anything but a positive number.
     TrajectoryDivergenceError
         If a chain is not finite any more; NumPy's warnings on the way there are silenced.
 
@@ -288,7 +277,7 @@ def sgld(
     eps = _step_sizes(step_size, n_steps)
     rng = check.generator(rng)
     batch_of = _batches(len(x), n_train, batch_size, check.choice("sampling", sampling, SAMPLINGS), rng)
-    draw = noise_source(noise, rng, (n_steps, *x.shape), x.dtype, increments, signs=True, alone=False)
+    fill = noise_source(noise, rng, (n_steps, *x.shape), x.dtype, increments, signs=True, alone=False)
     likelihood = checked("grad_log_likelihood", grad_log_likelihood, x.shape)
     prior = None if grad_log_prior is None else checked("grad_log_prior", grad_log_prior, x.shape)
     factor = n_train / batch_size
@@ -300,7 +289,7 @@ def sgld(
         if prior is not None:
             np.add(move, prior(x), out=move)
         np.multiply(move, eps_t / 2, out=move)
-        draw(t, xi)
+        fill(t, xi)
         np.multiply(xi, math.sqrt(eps_t), out=xi)
         np.add(move, xi, out=move)
         np.add(x, move, out=x)
@@ -331,27 +320,17 @@ def _batches(
     n_chains: int, n_train: int, batch_size: int, sampling: str, rng: np.random.Generator
 ) -> Callable[[int], np.ndarray]:
     """Return the function t -> indices of shape (n_chains, batch_size), to be called for t = 0, 1, 2, ..."""
-    order = np.tile(np.arange(n_train), (n_chains, 1))
-    if batch_size == n_train and sampling == "reshuffle":
+    order = np.tile(np.arange(n_train), (n_chains, 1)) if sampling == "reshuffle" else None
+    if order is not None and batch_size == n_train:
         return lambda t: order
-    if sampling == "reshuffle":
-        per_pass = n_train // batch_size
+    per_draw = max(1, _BLOCK // (n_chains * batch_size)) if order is None else n_train // batch_size
+    drawn = np.empty(0)
 
-        def deal(t: int) -> np.ndarray:
-            i = t % per_pass
-            if i == 0:
-                rng.permuted(order, axis=1, out=order)
-            return order[:, i * batch_size : (i + 1) * batch_size]
-
-        return deal
-    per_block = max(1, _BLOCK // (n_chains * batch_size))
-    block = np.empty((per_block, n_chains, batch_size), np.int64)
-
-    def draw(t: int) -> np.ndarray:
-        i = t % per_block
-        if i == 0:
-            block[...] = rng.integers(n_train, size=block.shape)
-        rows: np.ndarray = block[i]
+    def batch_of(t: int) -> np.ndarray:
+        nonlocal drawn
+        if t % per_draw == 0:
+            drawn = draw(rng, n_train, batch_size, per_draw, n_chains, sampling, order)
+        rows: np.ndarray = drawn[t % per_draw]
         return rows
 
-    return draw
+    return batch_of

@@ -8,6 +8,8 @@ step, and the step is added to the parameters::
     params = params + step
 
 The schedule says for how many epochs at which learning rate and batch size. The rest of this page records what happened.
+Arguments of the wrong type (TypeError) and values out of range (ValueError), such as a batch larger than the training set, are
+refused before any work is done.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 
 from . import _checks as check
 from .optimizers import Optimizer
-from .sampling import METHODS, minibatches
+from .sampling import SAMPLINGS, minibatches
 
 if TYPE_CHECKING:
     from .datasets import Dataset
@@ -195,8 +197,6 @@ def train(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is of the wrong kind or out of range, or a batch size exceeds the number of training examples.
     DivergenceError
         If training diverges and `on_divergence` is "raise". Its attributes hold the epoch, the update, the learning rate, the
         batch size, the loss, and the history so far.
@@ -241,7 +241,7 @@ def train(
             learning_rate, batch_size = stage.learning_rate, stage.batch_size
             for _ in range(stage.n_epochs):
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                    for batch in minibatches(len(X), batch_size, method=sampling, rng=rng):
+                    for batch in minibatches(len(X), batch_size, sampling=sampling, rng=rng):
                         loss, gradient = model.loss_and_gradient(params, X[batch], y[batch], l2)
                         if n_updates == 0:
                             limit = DIVERGED * max(1.0, loss)
@@ -272,7 +272,7 @@ def check_arguments(
     check.attributes("schedule", schedule, ("stages", "n_updates"), hint="a Schedule, for instance from step_decay()")
     if callback is not None:
         check.function("callback", callback)
-    check.choice("sampling", sampling, METHODS)
+    check.choice("sampling", sampling, SAMPLINGS)
     check.choice("on_divergence", on_divergence, ("raise", "stop", "ignore"))
     schedule.n_updates(len(X))  # refuses a batch that is larger than the data
     return float(check.number("l2", l2, at_least=0))

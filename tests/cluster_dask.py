@@ -13,7 +13,7 @@ import pytest
 
 from sgdnoise import Schedule, Stage
 from sgdnoise.reproduce import TrainingTask
-from sgdnoise.reproduce.sweep import Sweep
+from sgdnoise.reproduce.engine.sweep import Sweep
 
 COMMAND = [sys.executable, "-m", "sgdnoise", "reproduce", "fig2", "--quick"]
 

@@ -55,4 +55,4 @@ def begun(request, tmp_path_factory):
 @pytest.fixture
 def few_resamples(monkeypatch):
     """Intervals from 40 bootstrap resamples, where nothing depends on their ends."""
-    monkeypatch.setattr("sgdnoise.reproduce.verdicts._N_RESAMPLES", 40)
+    monkeypatch.setattr("sgdnoise.reproduce.engine.verdicts._N_RESAMPLES", 40)

@@ -3,8 +3,9 @@
 import pytest
 
 from sgdnoise.cli import main
-from sgdnoise.reproduce import check, noise_tasks
+from sgdnoise.reproduce import check
 from sgdnoise.reproduce.check import Measurement, measure
+from sgdnoise.reproduce.tasks.minibatch_noise import StationaryTask
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,12 @@ def test_wrong_laws_are_rejected(measurements):
 )
 def test_the_law_of_reshuffling_over_settings(n_train, batch_size, learning_rate):
     """At epoch ends within 5 standard errors of 150 replicas each, 6 settings: false-positive rate about 1e-5."""
-    task = noise_tasks.StationaryTask("reshuffle", learning_rate, batch_size, n_train, n_replicas=150)
+    task = StationaryTask("reshuffle", learning_rate, batch_size, n_train, n_replicas=150)
     assert check._measurement("", "", task.predicted(), task.run()["squares"]).holds
 
 
 def test_a_law_that_fails_is_named_and_ends_with_status_1(monkeypatch, capsys):
-    task = noise_tasks.StationaryTask("reshuffle", 0.1, n_replicas=50)
+    task = StationaryTask("reshuffle", 0.1, n_replicas=50)
     rows = [
         check._measurement("a right law", "", task.predicted(), task.run()["squares"]),
         Measurement("a wrong law", "for once", 1.0, 2.0, 0.1),

@@ -124,6 +124,27 @@ def test_schedule(capsys):
     assert [stage["batch_size"] for stage in hybrid["growing"]["stages"]] == [128, 640, 640, 640]
 
 
+@pytest.mark.parametrize("n_train", [1000, 1009])
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        (["convert"], ["--to-batch-size"]),
+        (["schedule", "--milestones", "1", "--n-epochs", "2", "--factor", "10"], ["--max-batch-size"]),
+    ],
+    ids=["convert", "schedule"],
+)
+def test_a_batch_of_a_tenth_of_the_data_is_not_yet_warned_of(capsys, command, last, n_train):
+    """100 of 1000, and of 1009, whose tenth is between two whole numbers; 101 is too large for both."""
+    argv = [*command, "--learning-rate", "0.1", "--batch-size", "20", "--n-train", str(n_train), *last]
+    for batch_size, n_warnings in (("100", 0), ("101", 1)):
+        warnings = json.loads(call(capsys, *argv, batch_size, "--json")[1])["warnings"]
+        assert len(warnings) == n_warnings
+        assert all(text.startswith(f"batch size above N/10 = {n_train / 10:g}") for text in warnings)
+        text = call(capsys, *argv, batch_size)[1]
+        assert f" {batch_size} " in text
+        assert text.count("warning: batch size above N/10") == n_warnings
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -1,9 +1,8 @@
 """The fast path: the reference is the oracle, over models, optimizers, samplers, schedules, precisions and numbers of replicas."""
 
-import dataclasses
 import tracemalloc
 import warnings
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,7 +27,9 @@ from sgdnoise import (
     train,
 )
 from sgdnoise import _in_place as in_place_module
-from sgdnoise.sampling import METHODS
+from sgdnoise import _stack as stack_module
+from sgdnoise.optimizers import Sgd
+from sgdnoise.sampling import SAMPLINGS
 from sgdnoise.testing import check_gradient, check_optimizer
 
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -78,7 +79,7 @@ def stages(draw):
     hidden=st.lists(st.integers(1, 6), max_size=3),
     activation=st.sampled_from(["relu", "tanh"]),
     optimizer=st.sampled_from(sorted(OPTIMIZERS)),
-    sampling=st.sampled_from(METHODS),
+    sampling=st.sampled_from(SAMPLINGS),
     schedule=stages(),
     n_replicas=st.integers(1, 5),
     l2=st.sampled_from([0.0, 0.01]),
@@ -101,6 +102,35 @@ def test_each_replica_is_a_run_of_the_reference(
     for i, rng in enumerate(rngs):
         expected = train(model, BLOBS, schedule, OPTIMIZERS[optimizer], rng=rng, **arguments)
         assert_same(history.replica(i), expected, 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("limits", "parts"),
+    [
+        ({"_ROWS": 8, "_FEWEST_ROWS": 1}, [7, 7, 7, 4]),
+        ({"_STACK_ROWS": 30, "_FEWEST_ROWS": 1}, [9, 9, 7]),  # 10 rows for each of 3 replicas, at most
+        ({"_ROWS": 1, "_FEWEST_ROWS": 13}, [13, 12]),
+        ({"_ROWS": 1, "_FEWEST_ROWS": 25}, [25]),
+        ({"_ROWS": 25, "_FEWEST_ROWS": 1}, [25]),
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_batches_that_come_in_parts_are_those_of_the_reference(limits, parts, optimizer, monkeypatch):
+    """Limits so small that batches of 25 really are split, and some into parts that are not of one size."""
+    for name, value in limits.items():
+        monkeypatch.setattr(fast, name, value)
+    add_gradient, seen = fast.Stack.add_gradient, []
+
+    def recorded(stack, buffers, *args, **kwargs):
+        seen.append(buffers.hidden[0].shape[:2])
+        add_gradient(stack, buffers, *args, **kwargs)
+
+    monkeypatch.setattr(fast.Stack, "add_gradient", recorded)
+    arguments = (MLP(2, (5,), 3), BLOBS, Schedule([Stage(3, 0.1, 25)]), OPTIMIZERS[optimizer])
+    history = fast.train(*arguments, rngs=range(3), l2=0.01)
+    assert seen == 6 * [(3, n_rows) for n_rows in parts]  # of 2 updates in each of 3 epochs
+    for i in range(3):
+        assert_same(history.replica(i), train(*arguments, rng=i, l2=0.01), 1e-10)
 
 
 # An optimizer that takes the sign of gradients turns rounding into steps, so it is left out here.
@@ -144,6 +174,62 @@ def test_equal_logits_count_as_in_the_reference():
     np.testing.assert_array_equal(accuracy, np.mean(y == 0))
 
 
+@pytest.mark.parametrize("rows", [64, 1024])
+@pytest.mark.parametrize(
+    "model",
+    [LogisticRegression(2, 3), MLP(2, (70,), 3), MLP(2, (6, 5, 4), 3), MLP(2, (4,), 3, "tanh"), MLP(2, (6, 5, 4), 3, "tanh")],
+    ids=str,
+)
+def test_evaluation_is_that_of_the_reference(model, rows, monkeypatch):
+    """Of 150 examples, whether they go through at once or in three passes, of which the last is short."""
+    monkeypatch.setattr(fast, "_ROWS", rows)
+    X, y = np.concatenate([BLOBS.X_train] * 2 + [BLOBS.X_test] * 2)[:150], np.tile(BLOBS.y_train, 3)[:150]
+    params = np.stack([model.init(i) + 0.3 for i in range(3)])
+    trainer = fast.Trainer(model, BLOBS.X_train, BLOBS.y_train, sgd(), params, l2=0.1)
+    loss, accuracy = trainer.evaluate(X, y)
+    np.testing.assert_allclose(loss, [model.loss(row, X, y) for row in params], rtol=1e-12)
+    np.testing.assert_array_equal(accuracy, [np.mean(model.logits(row, X).argmax(axis=1) == y) for row in params])
+
+
+@pytest.mark.parametrize("size", [1e200, np.inf])
+def test_what_overflows_is_evaluated_without_a_warning(size):
+    """Products beyond float64, and differences of infinities, show in the loss; the replica beside them is what it was."""
+    model = MLP(2, (4,), 3)
+    params = np.stack([model.init(0), np.full(model.n_params, size)])
+    trainer = fast.Trainer(model, BLOBS.X_train, BLOBS.y_train, sgd(), params)
+    loss, _ = trainer.evaluate(1e200 * abs(BLOBS.X_train), BLOBS.y_train)
+    assert np.isfinite(loss).tolist() == [True, False]
+
+
+def test_what_cannot_be_evaluated_is_refused():
+    trainer = fast.Trainer(LogisticRegression(2, 3), BLOBS.X_train, BLOBS.y_train, sgd(), np.zeros((2, 9)))
+    with pytest.raises(ValueError, match=r"^X must be a float32 or float64 array of shape \(n, 2\), got shape \(60, 1\)"):
+        trainer.evaluate(BLOBS.X_train[:, :1], BLOBS.y_train)
+    with pytest.raises(ValueError, match=r"^y must be labels from 0 to 2, got labels from \d to 3"):
+        trainer.evaluate(BLOBS.X_train, BLOBS.y_train + 1)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("rows", [4, 16, 1024])
+def test_the_engine_returns_the_loss_before_each_update(l2, activation, rows, monkeypatch):
+    """Step by step by the reference; minibatches come in two parts, one by one, and all at once but gathered in pairs."""
+    monkeypatch.setattr(fast, "_ROWS", rows)
+    monkeypatch.setattr(fast, "_FEWEST_ROWS", 1)
+    monkeypatch.setattr(stack_module, "GATHERED", 2 * 2 * 7)
+    model, X, y = MLP(2, (4, 5, 6), 3, activation), BLOBS.X_train, BLOBS.y_train
+    params = np.stack([model.init(i) for i in range(2)])
+    trainer = fast.Trainer(model, X, y, sgd(), params, l2=l2)
+    batches = np.random.default_rng(0).integers(60, size=(2, 5, 7))
+    losses = trainer.run(batches, 0.2)
+    assert sorted({key[2] for key in trainer._buffers}) == ([3, 4] if rows == 4 else [7])
+    for i in range(2):
+        for t, batch in enumerate(batches[i]):
+            assert losses[i, t] == pytest.approx(model.loss(params[i], X[batch], y[batch], l2), rel=1e-12)
+            params[i] -= 0.2 * model.gradient(params[i], X[batch], y[batch], l2)
+    np.testing.assert_allclose(trainer.params, params, rtol=1e-10, atol=1e-12)
+
+
 def test_parameters_may_be_given_to_all_or_to_each():
     model, schedule = MLP(2, (4,), 3), Schedule([Stage(1, 0.1, 10)])
     each = np.stack([model.init(i) for i in (5, 6)])
@@ -160,6 +246,12 @@ def test_an_optimizer_of_ones_own_may_keep_the_initial_parameters():
     model, schedule = LogisticRegression(2, 3), Schedule([Stage(2, 0.1, 10)])
     history = fast.train(model, BLOBS, schedule, anchored, rngs=[0, 1])
     assert_same(history.replica(1), train(model, BLOBS, schedule, anchored, rng=1), 1e-12)
+
+
+def test_seeds_may_come_as_an_array():
+    arguments = (LogisticRegression(2, 3), BLOBS, Schedule([Stage(1, 0.1, 10)]), sgd())
+    expected = fast.train(*arguments, rngs=[3, 4])
+    np.testing.assert_array_equal(fast.train(*arguments, rngs=np.array([3, 4])).params, expected.params)
 
 
 def test_the_callback_sees_every_epoch():
@@ -221,6 +313,21 @@ def test_divergence_in_the_last_update_of_an_epoch_is_found_at_its_end():
         train(DIVERGING_MODEL, BLOBS, schedule, sgd(), rng=0)
     assert (caught.value.epoch, caught.value.update) == (expected.value.epoch, expected.value.update) == (3, 3)
     np.testing.assert_allclose(caught.value.history.params, expected.value.history.params, rtol=1e-10)
+
+
+@pytest.mark.parametrize("training", [partial(train, rng=0), partial(fast.train, rngs=[0])], ids=["reference", "fast"])
+def test_a_loss_of_100_times_the_first_is_not_yet_divergence(training):
+    """Two examples of the same input and different classes: after one update the other one's loss is twice the learning rate.
+
+    100 to the last bit, as softmax is saturated; the limit is 100 times 1, which is above the first loss of log 2.
+    """
+    X, y = np.ones((2, 1)), np.array([0, 1])
+    data, start = Dataset(X, y, X, y), {"params": np.zeros(4)}
+    history = training(LogisticRegression(1, 2), data, Schedule([Stage(1, 50.0, 1)]), sgd(), **start)
+    np.testing.assert_allclose(np.ravel(history.train_loss), [50.0])  # the second update has turned the signs round
+    with pytest.raises(DivergenceError) as caught:
+        training(LogisticRegression(1, 2), data, Schedule([Stage(1, 50.0 + 1e-12, 1)]), sgd(), **start)
+    assert caught.value.update == 1
 
 
 def test_training_ends_when_all_replicas_have_stopped():
@@ -322,11 +429,24 @@ def test_the_l2_term_is_looked_at_after_every_update():
     assert caught.value.loss == pytest.approx(expected.value.loss)
 
 
-def test_a_changed_update_is_what_runs():
-    """An optimizer made from ours by replacing its update, here with clipped gradients, is one of the user's own."""
-    clipped = dataclasses.replace(sgd(0.9), update=lambda g, state, rate: sgd(0.9).update(np.clip(g, -0.01, 0.01), state, rate))
-    arguments = (LogisticRegression(2, 3), BLOBS, Schedule([Stage(1, 0.1, 10)]), clipped)
-    assert_same(fast.train(*arguments, rngs=[1]).replica(0), train(*arguments, rng=1), 1e-10)
+def clipped(optimizer, gradient, state, learning_rate):
+    return Sgd.update(optimizer, np.clip(gradient, -0.01, 0.01), state, learning_rate)
+
+
+class Clipped(Sgd):
+    """One that inherits from ours and has another update."""
+
+    update = clipped
+
+
+@pytest.mark.parametrize("optimizer", [Clipped(0.9, False), Optimizer(sgd(0.9).init, partial(clipped, sgd(0.9)))])
+def test_a_changed_update_is_what_runs(optimizer):
+    """An optimizer made from ours with another update, here with clipped gradients, is one of the user's own."""
+    setting = (LogisticRegression(2, 3), BLOBS, Schedule([Stage(1, 0.1, 10)]))
+    ours = train(*setting, sgd(0.9), rng=1)
+    reference = train(*setting, optimizer, rng=1)
+    assert abs(reference.params - ours.params).max() > 0.01
+    assert_same(fast.train(*setting, optimizer, rngs=[1]).replica(0), reference, 1e-10)
 
 
 def test_ignored_divergence_runs_to_the_end_without_a_warning():
@@ -457,6 +577,7 @@ def test_training_keeps_what_it_says():
         ({"rngs": 3}, TypeError, "rngs must be a sequence of seeds or generators, one for each replica, got 3"),
         ({"rngs": []}, ValueError, "rngs must hold one seed or generator for each replica, got none"),
         ({"rngs": ["a"]}, TypeError, "rng must be an integer"),
+        ({"rngs": np.zeros((2, 2), int)}, TypeError, "rngs must be a sequence of seeds or generators, .* got array"),
         ({"rngs": np.array(3)}, TypeError, "rngs must be a sequence of seeds or generators, one for each replica, got array"),
         ({"rngs": [np.random.default_rng(0)] * 2}, ValueError, "rngs must be different generators"),
         ({"rngs": [np.random.Generator(BITS), np.random.Generator(BITS)]}, ValueError, "rngs must be different generators"),
@@ -465,7 +586,7 @@ def test_training_keeps_what_it_says():
         ({"model": LogisticRegression(2, 2)}, ValueError, "y must be labels from 0 to 1"),
         ({"params": np.zeros(4)}, ValueError, "params must be"),
         ({"params": np.zeros((3, 9))}, ValueError, "params must be"),
-        ({"params": "zero"}, TypeError, "params must be"),
+        ({"params": "zero"}, TypeError, r"params must be a float32 or float64 array of shape \(9,\)"),
         ({"optimizer": sgd}, TypeError, r"optimizer must be an object with init, update"),
         ({"schedule": Schedule([Stage(1, 0.1, 300)])}, ValueError, "batch_size must be an integer from 1 to n_train=60"),
         ({"l2": -1.0}, ValueError, "l2"),
@@ -477,7 +598,7 @@ def test_training_keeps_what_it_says():
 )
 def test_bad_input_is_refused_by_name(change, error, message):
     arguments = {"model": LogisticRegression(2, 3), "data": BLOBS, "schedule": Schedule([Stage(1, 0.1, 10)])}
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match="^" + message):
         fast.train(**(arguments | {"optimizer": sgd(), "rngs": [0, 1]} | change))
 
 
@@ -499,14 +620,93 @@ def test_bad_batches_are_refused(batches, error, message):
     assert not trainer.params.any()
 
 
-def test_the_engine_refuses_other_models_too():
-    with pytest.raises(TypeError, match="model must be an object with layer_shapes"):
-        fast.Trainer(SimpleNamespace(n_params=9), BLOBS.X_train, BLOBS.y_train, sgd(), np.zeros((2, 9)))
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"model": SimpleNamespace(n_params=9)}, TypeError, "model must be .*; an MLP or LogisticRegression; for other models"),
+        ({"params": np.zeros(9)}, ValueError, r"params must be .* of shape \(n_replicas, 9\), got shape \(9,\)"),
+        ({"X": BLOBS.X_train[0]}, ValueError, r"X must be .* of shape \(n_train, 2\), got shape \(2,\)"),
+        ({"y": BLOBS.y_train + 1}, ValueError, "y must be labels from 0 to 2"),
+        (
+            {"optimizer": None},
+            TypeError,
+            r"optimizer must be an object with init, update, .*; call sgd\(\) or adam\(\) to get one$",
+        ),
+        ({"l2": -0.1}, ValueError, "l2 must be finite and at least 0, got -0.1"),
+    ],
+)
+def test_the_engine_refuses_bad_input_by_name(change, error, message):
+    arguments = {"model": LogisticRegression(2, 3), "X": BLOBS.X_train, "y": BLOBS.y_train, "optimizer": sgd()}
+    with pytest.raises(error, match="^" + message):
+        fast.Trainer(**(arguments | {"params": np.zeros((2, 9))} | change))
+
+
+def test_the_engine_refuses_a_learning_rate_that_is_not_finite():
+    trainer = fast.Trainer(LogisticRegression(2, 3), BLOBS.X_train, BLOBS.y_train, sgd(), np.zeros((2, 9)))
+    with pytest.raises(ValueError, match=r"^learning_rate must be finite, got nan"):
+        trainer.run(np.zeros((2, 1, 1), int), np.nan)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_all_arrays_have_the_precision_of_the_parameters(activation):
+    """Each number in double precision beside single precision would be room and time for nothing."""
+    model = MLP(2, (4, 3), 3, activation)
+    trainer = fast.Trainer(model, BLOBS.X_train, BLOBS.y_train, sgd(), model.init(0, np.float32)[None])
+    trainer.run(np.zeros((1, 2, 5), int), 0.1)
+    (buffers,) = trainer._buffers.values()
+    fields = [field for holder in (trainer, buffers, trainer._stacks[0][1]) for field in vars(holder).values()]
+    arrays = [a for field in fields for a in (field if isinstance(field, list) else [field]) if isinstance(a, np.ndarray)]
+    slopes = {np.dtype(bool)} if activation == "relu" else set()
+    assert {a.dtype for a in arrays} == {np.dtype(np.float32), np.dtype(np.intp)} | slopes
+
+
+def test_losses_in_single_precision_are_added_up_in_double():
+    """60 times the same number, float32's log(3): its mean is that number to the last bit, which a sum in float32 loses."""
+    log_3 = np.log(np.float32(3))
+    assert float(np.full(60, log_3).sum()) / 60 != float(log_3)
+    trainer = fast.Trainer(LogisticRegression(2, 3), SINGLE.X_train, SINGLE.y_train, sgd(), np.zeros((1, 9), np.float32))
+    assert trainer.evaluate(SINGLE.X_train, SINGLE.y_train)[0][0] == float(log_3)
+    assert trainer.run(np.arange(60)[None, None], 0.1)[0, 0] == float(log_3)
+
+
+@pytest.mark.parametrize(
+    ("n_numbers", "dtype", "heights"),
+    [(0, np.float64, [1] * 5), (2 * 4 * 9, np.float64, [2, 2, 1]), (2 * 4 * 9, np.float32, [4, 1]), (10**6, np.float64, [5])],
+)
+def test_stacks_are_as_high_as_the_cache_allows(n_numbers, dtype, heights, monkeypatch):
+    """Parameters, gradient and two arrays of state of each replica, 9 numbers each; `n_numbers` of float64 fit in."""
+    monkeypatch.setattr(fast, "_STACK_BYTES", 8 * n_numbers)
+    trainer = fast.Trainer(LogisticRegression(2, 3), BLOBS.X_train, BLOBS.y_train, sgd(), np.zeros((5, 9), dtype))
+    assert [len(stack.params) for _, stack in trainer._stacks] == heights
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_our_optimizers_work_in_place_on_few_arrays(optimizer):
+    """Nesterov, momentum and plain SGD trade no more than two arrays, whose views are made once."""
+    trainer = fast.Trainer(LogisticRegression(2, 3), BLOBS.X_train, BLOBS.y_train, OPTIMIZERS[optimizer], np.zeros((2, 9)))
+    trainer.run(np.zeros((2, 20, 5), int), 0.1)
+    (_, stack), *_ = trainer._stacks
+    assert isinstance(stack.optimizer, fast.InPlace) == (optimizer != "own")
+    assert stack._view(stack.gradient) is stack._view(stack.gradient)
+    assert len(stack.views) <= 3
+
+
+def test_buffers_are_kept_for_one_batch_size():
+    trainer = fast.Trainer(LogisticRegression(2, 3), BLOBS.X_train, BLOBS.y_train, sgd(), np.zeros((2, 9)))
+    kept = []
+    for batch_size in (5, 5, 10):
+        trainer.run(np.zeros((2, 1, batch_size), int), 0.1)
+        kept.append(dict(trainer._buffers))
+    assert kept[0] == kept[1]
+    assert {n_rows for _, _, n_rows in kept[2]} == {10}
 
 
 def test_in_place_refuses_what_it_could_not_change():
-    with pytest.raises(ValueError, match="params must be C-contiguous"):
+    with pytest.raises(ValueError, match=r"^params must be C-contiguous, got a view that is not; updates would miss it$"):
         fast.in_place(sgd(), np.zeros((4, 4))[:, ::2])
+    hint = r"call sgd\(\) or adam\(\) to get one"
+    with pytest.raises(TypeError, match=f"^optimizer must be an object with init, update, got None of type NoneType; {hint}$"):
+        fast.in_place(None, np.zeros(3))
     with pytest.raises(TypeError, match="params must be a float32 or float64 array, got list"):
         fast.in_place(sgd(), [1.0])
     with pytest.raises(TypeError, match=r"optimizer must be one that sgd\(\) or adam\(\) made"):
@@ -542,7 +742,7 @@ def test_a_gradient_that_would_be_taken_wrongly_is_refused(optimizer, gradient, 
 
 
 def test_read_only_parameters_are_left_alone():
-    with pytest.raises(ValueError, match="params must be writeable, got a read-only array"):
+    with pytest.raises(ValueError, match=r"^params must be writeable, got a read-only array; every update changes it$"):
         fast.in_place(sgd(), READ_ONLY)
 
 
@@ -550,10 +750,10 @@ def test_a_gradient_in_the_array_that_the_optimizer_has_kept_is_refused():
     params, gradient = np.zeros(4), np.ones(4)
     update = fast.in_place(sgd(0.5), params)
     assert update(gradient, 0.1) is not gradient
-    with pytest.raises(ValueError, match="gradient must be put into the array that the last call returned"):
+    with pytest.raises(ValueError, match=r"^gradient must be put into the array that the last call returned, got the one g"):
         update(gradient, 0.1)
     plain = fast.in_place(sgd(), params)
-    assert plain(plain(gradient, 0.1), 0.1) is gradient
+    assert plain(gradient, 0.1) is gradient
 
 
 def test_the_history_of_one_has_no_replicas():

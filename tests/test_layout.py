@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,17 +28,33 @@ ALLOWED = {
     "_integrate": {"normals"},
     "boltzmann": set(),
     "energies": {"boltzmann"},
-    "sgld": {"_integrate"},
+    "scaling": {"noise"},
+    "sgld": {"_integrate", "sampling"},
     "langevin": {"_integrate", "sgld"},
     "training": {"sampling", "optimizers"},
     "_in_place": {"optimizers"},
-    "_stack": {"_in_place", "optimizers"},
-    "fast": {"_in_place", "_stack", "optimizers", "sampling", "training"},
-    "cli": {"noise", "schedules", "reproduce", "__version__"},
+    "_stack": {"_in_place"},
+    "fast": {"_in_place", "_stack", "sampling", "training"},
+    "cli": {"scaling", "schedules", "reproduce", "__version__"},
     "__main__": {"cli"},
     "_checks": set(),
     "_files": set(),
 }
+
+
+ROOMS = {
+    "__init__": {"engine", "tasks", "runner", "report"},
+    "runner": {"engine", "figures", "report"},
+    "report": {"engine"},
+    "check": {"engine", "tasks"},
+    "figures": {"engine", "tasks"},
+    "tasks": {"engine"},
+    "engine": set(),
+}
+"""What each room of `reproduce`, a folder or a module, may import of the others: runner on figures on tasks on engine."""
+
+COMPUTES = {"engine": {"_checks", "_files"}, "tasks": set(ALLOWED) - {"cli", "__main__", "scaling"}}
+"""What those rooms may import of the package above: the engine knows no physics."""
 
 
 def siblings_imported(path, level=1):
@@ -56,6 +73,22 @@ def siblings_imported(path, level=1):
     return found - {"_checks", "_files"}
 
 
+def out_of_order(reproduce):
+    """Imports inside `reproduce`, and from its engine and tasks to the rest of the package, that point where they must not."""
+    wrong = []
+    for path in sorted(reproduce.rglob("*.py")):
+        folder = path.relative_to(reproduce).parts[0] if path.parent != reproduce else None
+        room, depth = folder or path.stem, 1 + (folder is not None)
+        wrong += [f"{room}: {name}" for name in siblings_imported(path, depth) - ROOMS[room] - {room}]
+        if folder in COMPUTES:
+            wrong += [f"{room}: ...{name}" for name in siblings_imported(path, depth + 1) - COMPUTES[folder]]
+        text = path.read_text()
+        wrong += [
+            f"{room}: sgdnoise by its own name" for _ in re.findall(r"^\s*(?:from|import) sgdnoise\b", text, re.MULTILINE)
+        ]
+    return wrong
+
+
 def top_level_imports(path):
     tree = ast.parse(path.read_text())
     names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
@@ -72,26 +105,53 @@ def test_imports_point_down():
 def test_subpackages_import_down_too():
     allowed = {
         "testing": {"optimizers", "sampling"},
-        "reproduce": set(ALLOWED) - {"cli", "__main__"} | {"__version__"},
+        "reproduce": set(ALLOWED) - {"cli", "__main__", "scaling"} | {"__version__"},
     }
     assert {path.parent.name for path in PACKAGE.glob("*/*.py")} - {"data"} == set(allowed)
     for package, names in allowed.items():
-        for path in (PACKAGE / package).glob("*.py"):
-            assert siblings_imported(path, level=2) <= names, path
+        for path in (PACKAGE / package).rglob("*.py"):
+            level = 1 + len(path.relative_to(PACKAGE).parts) - 1
+            assert siblings_imported(path, level) <= names, path
+
+
+def test_runner_on_figures_on_tasks_on_engine():
+    assert {path.stem for path in (PACKAGE / "reproduce").iterdir() if path.stem != "__pycache__"} == set(ROOMS)
+    assert out_of_order(PACKAGE / "reproduce") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "found"),
+    [
+        ("tasks/wells.py", "from ..figures.style import figure_style", "tasks: figures"),
+        ("tasks/wells.py", "    from .. import runner", "tasks: runner"),
+        ("engine/results.py", "from ..tasks.toy import network", "engine: tasks"),
+        ("engine/verdicts.py", "from ...noise import noise_scale", "engine: ...noise"),
+        ("figures/fig2.py", "from ..runner import FIGURES", "figures: runner"),
+        ("report.py", "from .figures import fig2", "report: figures"),
+        ("check.py", "from sgdnoise.reproduce.figures import style", "check: sgdnoise by its own name"),
+    ],
+)
+def test_an_import_against_the_order_is_found(tmp_path, path, line, found):
+    copy = tmp_path / "reproduce"
+    shutil.copytree(PACKAGE / "reproduce", copy)
+    with open(copy / path, "a") as file:
+        file.write(f"\n\ndef later():\n    {line.strip()}\n")
+    assert out_of_order(copy) == [found]
 
 
 def test_only_numpy_scipy_and_the_standard_library_at_the_top_of_a_module():
     for path in PACKAGE.rglob("*.py"):
         foreign = {name.split(".")[0] for name in top_level_imports(path)} - set(sys.stdlib_module_names)
-        own = {p.stem for p in PACKAGE.rglob("*.py")}
+        own = {p.stem for p in PACKAGE.rglob("*.py")} | {p.name for p in PACKAGE.rglob("*") if p.is_dir()}
         assert foreign <= {"numpy", "scipy"} | own, path
 
 
 def test_every_public_name_is_there_and_documented():
     assert set(sgdnoise.__all__) <= set(dir(sgdnoise))
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    for_type_checkers = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level for a in n.names}
-    assert for_type_checkers == set(sgdnoise.__all__)
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]  # for type checkers
+    assert {alias.name for node in imports if node.module for alias in node.names} == set(sgdnoise.__all__)
+    assert {alias.name for node in imports if not node.module for alias in node.names} == set(sgdnoise._PUBLIC)
     for name in sgdnoise.__all__:
         assert getattr(sgdnoise, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -1,5 +1,10 @@
 """Optimizers: impulse responses, changes of the learning rate, and Adam against its published recursion."""
 
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -7,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdnoise import Optimizer, adam, sgd
+from sgdnoise import MLP, Optimizer, Schedule, Stage, adam, fast, make_blobs, sgd, train
 
 properties = settings(max_examples=50, deadline=None, derandomize=True)
 
@@ -137,3 +142,102 @@ def test_bad_input_is_refused_by_name(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+# Optimizers as values.
+
+DIFFERENT = [
+    *(sgd(), sgd(0.9), sgd(0.8), sgd(nesterov=True), sgd(0.9, nesterov=True)),
+    *(adam(), adam(b1=0.8), adam(b2=0.9), adam(eps=0), adam(0.999, 0.9), adam(0.0, 0.0, 0.0)),
+]
+
+
+def test_equal_numbers_make_equal_optimizers():
+    assert sgd(0.9) == sgd(momentum=0.9) == sgd(np.float64(0.9), False)
+    assert sgd() == sgd(0) == sgd(0.0, nesterov=False)
+    assert adam() == adam(b1=0.9, b2=0.999, eps=1e-8) == adam(eps=np.float64(1e-8))
+    assert hash(sgd(0.9)) == hash(sgd(momentum=0.9))
+    assert hash(adam()) == hash(adam(0.9, 0.999, 1e-8))
+    assert repr(sgd(0)) == repr(sgd(np.float64(0.0))) == "sgd(momentum=0.0, nesterov=False)"
+
+
+def test_different_numbers_make_different_optimizers():
+    assert len(set(DIFFERENT)) == len({repr(optimizer) for optimizer in DIFFERENT}) == len(DIFFERENT)
+    for i, one in enumerate(DIFFERENT):
+        assert [other for other in DIFFERENT[i + 1 :] if other == one] == []
+    assert sgd() != adam(0.0, 0.0, 0.0)
+    assert sgd() != Optimizer(sgd().init, sgd().update)
+    assert sgd() != "sgd(momentum=0.0, nesterov=False)"
+
+
+@pytest.mark.parametrize("optimizer", DIFFERENT, ids=repr)
+def test_optimizers_survive_pickle_and_eval(optimizer):
+    for other in (pickle.loads(pickle.dumps(optimizer)), eval(repr(optimizer), {"sgd": sgd, "adam": adam})):
+        assert type(other) is type(optimizer)
+        assert other == optimizer
+        assert hash(other) == hash(optimizer)
+        assert repr(other) == repr(optimizer)
+        np.testing.assert_array_equal(run(other, [[1.0], [2.0]], [0.1] * 2), run(optimizer, [[1.0], [2.0]], [0.1] * 2))
+
+
+def test_reprs_name_every_number():
+    assert repr(sgd(0.9, nesterov=True)) == "sgd(momentum=0.9, nesterov=True)"
+    assert repr(adam(0.5, 0.25, 0)) == "adam(b1=0.5, b2=0.25, eps=0.0)"
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_reprs_are_the_same_in_another_process(seed):
+    code = (
+        "from sgdnoise import adam, sgd\nprint(sgd(), sgd(0.9), sgd(0.9, nesterov=True), adam(), adam(0.5, 0.9, 0), sep='\\n')"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": seed}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    mine = (sgd(), sgd(0.9), sgd(0.9, nesterov=True), adam(), adam(0.5, 0.9, 0))
+    assert printed.splitlines() == [repr(optimizer) for optimizer in mine]
+
+
+@pytest.mark.parametrize("optimizer", [sgd(0.9), adam()], ids=repr)
+def test_values_are_not_changed(optimizer):
+    for name in [*vars(optimizer), "other"]:
+        with pytest.raises(FrozenInstanceError):
+            setattr(optimizer, name, 0.5)
+
+
+@dataclass(frozen=True, repr=False)
+class Signs(Optimizer):
+    """One of a user's own."""
+
+    scale: float = 2.0
+
+    def init(self, params):
+        return None
+
+    def update(self, gradient, state, learning_rate):
+        return -learning_rate * self.scale * np.sign(gradient), None
+
+
+def test_a_dataclass_of_a_user_s_own_is_a_value_too():
+    assert Signs() == Signs(2.0) != Signs(1.0)
+    assert len({Signs(), Signs(2.0), Signs(1.0)}) == 2
+    assert repr(Signs(0.5)) == "signs(scale=0.5)"
+    assert pickle.loads(pickle.dumps(Signs(0.5))) == Signs(0.5)
+
+
+def test_two_functions_are_an_optimizer():
+    """Heavy ball written out as two functions trains as `sgd` does, in the reference and in `fast`."""
+    data, model, schedule = make_blobs(200, 50, rng=0), MLP(2, (5,), 3), Schedule([Stage(2, 0.1, 16), Stage(1, 0.02, 50)])
+    mine = Optimizer(np.zeros_like, lambda gradient, a, rate: (-rate * (0.9 * a + gradient), 0.9 * a + gradient))
+    expected = train(model, data, schedule, sgd(0.9), rng=3)
+    for history in (
+        train(model, data, schedule, mine, rng=3),
+        fast.train(model, data, schedule, mine, rngs=[3]).replica(0),
+        fast.train(model, data, schedule, mine, rngs=[5, 3]).replica(1),
+    ):
+        np.testing.assert_allclose(history.params, expected.params, rtol=1e-9)
+        np.testing.assert_allclose(history.train_loss, expected.train_loss, rtol=1e-9)
+    other = train(model, data, schedule, sgd(0.8), rng=3)
+    assert np.abs(other.params - expected.params).max() > 1e-2
+    assert repr(mine).startswith("Optimizer(init=<function zeros_like at 0x")
+    assert mine != Optimizer(mine.init, mine.update)  # two functions are themselves and nothing else
+    assert mine == mine
+    assert hash(mine) == hash(mine)

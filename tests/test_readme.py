@@ -11,7 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from sgdnoise.cli import main
-from sgdnoise.reproduce import fig2
+from sgdnoise.reproduce.engine.records import from_json
+from sgdnoise.reproduce.figures import fig2
+from sgdnoise.reproduce.figures.curves import agreement
+from sgdnoise.reproduce.runner import draw
 
 ROOT = Path(__file__).parent.parent
 renderer = runpy.run_path(str(ROOT / "tutorials/render.py"))
@@ -41,9 +44,10 @@ def test_the_doctest_block_runs():
 
 def test_the_figures_numbers_are_those_of_the_committed_run():
     record = json.loads((ROOT / "tutorials/figures/fig2.json").read_text())
-    assert isinstance(fig2.plot(record), Figure)
+    assert isinstance(draw(record), Figure)
     assert record["scale"] == "default"
-    again = fig2._verdict(record["curves"], "hybrid", record["first_step"])
+    result = from_json(fig2.Result, record)
+    again = agreement("again", "", "", result.curves, ("hybrid",), result.first_step)
     assert again.value == pytest.approx(record["verdicts"][0]["value"])
     for verdict in record["verdicts"]:
         assert verdict["holds"]

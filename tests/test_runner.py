@@ -4,13 +4,13 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module, util
 from pathlib import Path
@@ -21,10 +21,11 @@ import pytest
 
 from sgdnoise import Schedule, Stage
 from sgdnoise.reproduce import SCALES, TaskError, TrainingTask, run_figures, runner
-from sgdnoise.reproduce.pool import processes
-from sgdnoise.reproduce.results import load, result_path, run_task
-from sgdnoise.reproduce.sweep import Sweep
-from sgdnoise.reproduce.tasks import METRICS
+from sgdnoise.reproduce.engine import results
+from sgdnoise.reproduce.engine.pool import processes
+from sgdnoise.reproduce.engine.results import load, result_path, run_task
+from sgdnoise.reproduce.engine.sweep import Sweep
+from sgdnoise.reproduce.tasks.training import METRICS
 
 TASKS = [TrainingTask(Schedule([Stage(1, 0.1, 5000)]), seed) for seed in (0, 1)]
 SCRIPT = Path(__file__).parent / "tiny.py"
@@ -34,7 +35,7 @@ TINY = [sys.executable, str(SCRIPT), "reproduce", "tiny", "--jobs", "1", "--out"
 @pytest.fixture
 def tiny(monkeypatch):
     """The module of the small figure, registered as the only one."""
-    spec = util.spec_from_file_location("sgdnoise.reproduce.tiny", SCRIPT)
+    spec = util.spec_from_file_location("sgdnoise.reproduce.figures.tiny", SCRIPT)
     module = util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     monkeypatch.setattr(runner, "FIGURES", ("tiny",))
@@ -203,10 +204,10 @@ class Bad:
 
 
 def test_a_failing_task_costs_its_figure_and_no_other(tmp_path, tiny, monkeypatch):
-    def run(scale, compute):
-        compute([Bad(0), *(tiny.TinyTask(seed) for seed in range(20)), Bad(1)])
+    def run(scale):
+        yield [Bad(0), *(tiny.TinyTask(seed) for seed in range(20)), Bad(1)]
 
-    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.bad", SimpleNamespace(TITLE="Bad", run=run))
+    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.figures.bad", SimpleNamespace(TITLE="Bad", run=run))
     monkeypatch.setattr(runner, "FIGURES", ("bad", "tiny"))
     executor, lines = InOrder(), []
     message = r"^bad is not made: 2 of 22 runs failed, Bad\(seed=0, cost=1.0\) with ValueError: no luck with 0$"
@@ -219,15 +220,19 @@ def test_a_failing_task_costs_its_figure_and_no_other(tmp_path, tiny, monkeypatc
     assert any(line.startswith("  not made: 2 of 22 runs failed") for line in lines)
 
 
-@pytest.mark.parametrize("part", ["run", "rows", "plot"])
+@pytest.mark.parametrize("part", ["run", "begin", "rows", "plot"])
 def test_an_error_in_a_figures_own_code_costs_that_figure_and_no_other(tmp_path, tiny, monkeypatch, part):
     def fail(*arguments):
-        if part == "run":
-            tiny.run(*arguments)  # after the tasks
         raise KeyError("no such thing")
 
-    parts = {"TITLE": "Bad", "run": tiny.run, "rows": tiny.rows, "plot": tiny.plot, part: fail}
-    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.bad", SimpleNamespace(**parts))
+    def run(scale):
+        if part == "begin":
+            fail()
+        result = yield from tiny.run(scale)
+        return fail() if part == "run" else result
+
+    parts = vars(tiny) | {"TITLE": "Bad", "run": run, part: run if part == "run" else fail}
+    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.figures.bad", SimpleNamespace(**parts))
     monkeypatch.setattr(runner, "FIGURES", ("bad", "tiny"))
     progress = io.StringIO()
     with pytest.raises(TaskError, match=r"^bad is not made: KeyError: 'no such thing'$"):
@@ -259,7 +264,7 @@ def test_the_command_reports_failed_tasks_and_ends_with_status_1(tmp_path):
 
 def test_a_claim_that_fails_is_no_error(tmp_path):
     script = tmp_path / "failing.py"
-    script.write_text(SCRIPT.read_text().replace("means.mean()), 1.0", "means.mean()), -1.0"))
+    script.write_text(SCRIPT.read_text().replace("threshold=1.0", "threshold=-1.0"))
     run = subprocess.run([sys.executable, script, *TINY[2:], tmp_path], capture_output=True, text=True, check=True)
     assert "FAILS: |small|" in run.stdout
     assert "Claims: 1 FAILS." in run.stdout
@@ -353,7 +358,7 @@ def test_after_an_error_nothing_that_waits_in_a_given_executor_is_run(tmp_path, 
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sgdnoise.reproduce.sweep.save", interrupted)
+    monkeypatch.setattr("sgdnoise.reproduce.engine.sweep.save", interrupted)
     with ThreadPoolExecutor(1) as executor:
         submitted = []
         monkeypatch.setattr(
@@ -368,22 +373,22 @@ def test_after_an_error_nothing_that_waits_in_a_given_executor_is_run(tmp_path, 
 def test_tasks_of_all_figures_are_there_before_the_first_figure_is_made(tmp_path, tiny, monkeypatch):
     """So that no worker is idle at the end of each; and what is asked for afterwards is run all the same."""
 
-    def run(scale, compute):
-        (first,) = compute([tiny.TinyTask(100)])
-        return tiny.run(scale, compute) | {"first": first["mean"].tolist()}
+    def run(scale):
+        (first,) = yield [tiny.TinyTask(100)]
+        result, verdicts = yield from tiny.run(scale)
+        return replace(result, means=np.array([first["mean"], *result.means])), verdicts
 
     two = SimpleNamespace(**vars(tiny) | {"TITLE": "Two", "run": run})
-    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.two", two)
+    monkeypatch.setitem(sys.modules, "sgdnoise.reproduce.figures.two", two)
     monkeypatch.setattr(runner, "FIGURES", ("tiny", "two"))
     executor, n_submitted = InOrder(), []
     monkeypatch.setattr(
-        tiny, "plot", lambda result, plot=tiny.plot: n_submitted.append(len(executor.submitted)) or plot(result)
+        tiny, "plot", lambda *drawn, plot=tiny.plot: n_submitted.append(len(executor.submitted)) or plot(*drawn)
     )
     records = run_figures(["tiny", "two"], out=tmp_path, executor=executor, echo=str, progress=io.StringIO())
     assert n_submitted == [21]
     assert executor.submitted[-1].seed == 100
-    assert records["two"]["first"] == tiny.TinyTask(100).run()["mean"].tolist()
-    assert records["two"]["means"] == records["tiny"]["means"]
+    assert records["two"]["means"] == [tiny.TinyTask(100).run()["mean"].tolist(), *records["tiny"]["means"]]
 
 
 def test_a_folder_that_cannot_be_written_ends_in_one_clear_line(tmp_path):
@@ -454,15 +459,8 @@ def test_the_engine_reaches_the_tasks():
     fast, reference = (TrainingTask(TASKS[0].schedule, 0, engine=engine) for engine in ("fast", "reference"))
     assert result_path(fast, Path()) != result_path(reference, Path())
     for engine in ("fast", "reference"):
-        asked = []
-
-        def compute(tasks, asked=asked):
-            asked.extend(tasks)
-            raise InterruptedError
-
-        for name in runner.FIGURES:
-            with suppress(InterruptedError):
-                import_module(f"sgdnoise.reproduce.{name}").run(replace(SCALES["quick"], engine=engine), compute)
+        at = replace(SCALES["quick"], engine=engine)
+        asked = [task for name in runner.FIGURES for task in next(runner.figure(name).run(at))]
         assert {task.engine for task in asked if hasattr(task, "engine")} == {engine}
 
 
@@ -472,7 +470,143 @@ def test_the_engines_agree_and_each_is_used(monkeypatch):
     assert set(results[0]) == set(results[1]) == set(METRICS)
     for name in METRICS:
         np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-4)
-    monkeypatch.setattr("sgdnoise.reproduce.tasks.train", None)
+    monkeypatch.setattr("sgdnoise.reproduce.tasks.training.train", None)
     assert equal([run_task(fast).arrays], results[:1])
     with pytest.raises(TypeError):
         run_task(reference)
+
+
+MADE_UP = {
+    "task.py": "from sgdnoise.reproduce.engine.contract import stream\nfrom sgdnoise import fast\nfrom helper import f\n",
+    "later.py": "def run():\n    from sgdnoise.sgld import sgld\n",
+    "whole.py": "import sgdnoise.models\n",
+    "handed_on.py": "from sgdnoise import train\n",
+}
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch):
+    """What a made-up module of tasks imports of this package, as names relative to it."""
+
+    def names(name):
+        path = tmp_path / name
+        path.write_text(MADE_UP[name])
+        return {str(found.relative_to(results._PACKAGE)) for found in results._imported(path) if found.is_file()}
+
+    return names
+
+
+def test_what_computes_a_task_is_followed_through_its_imports(imported):
+    everything = {str(path.relative_to(results._PACKAGE)) for path in results._PACKAGE.rglob("*.py")}
+    assert imported("task.py") == {"reproduce/engine/contract.py", "fast.py"}
+    assert imported("later.py") == {"sgld.py"}
+    assert imported("whole.py") == imported("handed_on.py") == everything  # they may use any of it
+
+
+def computing(name, monkeypatch):
+    """Sources that the name of a result of a module of tasks depends on."""
+    hashed = []
+    monkeypatch.setattr(results, "_hash", lambda sources: hashed.extend(sources) or "")
+    import_module(f"sgdnoise.reproduce.tasks.{name}")
+    results.computing_digest.__wrapped__(frozenset([f"sgdnoise.reproduce.tasks.{name}"]))
+    return {str(path.relative_to(results._PACKAGE)) for path in hashed}
+
+
+def test_a_result_depends_on_what_computes_it_and_on_nothing_that_draws_or_judges(monkeypatch):
+    """Every module of tasks: what Python itself imports for it is there, and no figure, verdict, report or command line is."""
+    for path in sorted((results._PACKAGE / "reproduce/tasks").glob("[a-z]*.py")):
+        found = computing(path.stem, monkeypatch)
+        assert {f"reproduce/tasks/{path.name}", "reproduce/engine/contract.py"} <= found
+        above = (
+            "reproduce/figures",
+            "reproduce/runner",
+            "reproduce/report",
+            "reproduce/check",
+            "cli",
+            "reproduce/engine/verdicts",
+        )
+        assert not [name for name in found if name.startswith(above)]
+        code = (
+            f"import sys, sgdnoise.reproduce.tasks.{path.stem}; print(*[m for m in sys.modules if m.startswith('sgdnoise.')])"
+        )
+        loaded = subprocess.run([sys.executable, "-c", LONE + code], capture_output=True, text=True, check=True).stdout.split()
+        names = {module.removeprefix("sgdnoise.").replace(".", "/") + ".py" for module in loaded}
+        assert {name for name in names if (results._PACKAGE / name).is_file()} <= found, path.name
+    training = computing("training", monkeypatch)
+    assert {"fast.py", "_stack.py", "_in_place.py", "training.py", "models.py", "sampling.py", "optimizers.py"} <= training
+    assert "langevin.py" not in training
+
+
+LONE = """
+import sys, types
+for name in ("sgdnoise.reproduce",):  # without what the package's __init__ hands on
+    package = types.ModuleType(name)
+    import sgdnoise, os
+    package.__path__ = [os.path.join(os.path.dirname(sgdnoise.__file__), "reproduce")]
+    sys.modules[name] = package
+"""
+
+
+PATHS = """
+from pathlib import Path
+from sgdnoise.reproduce import SCALES
+from sgdnoise.reproduce.engine.results import result_path, source_digest
+from sgdnoise.reproduce.figures import fig2
+print(source_digest(), fig2.TITLE, *(result_path(task, Path()) for task in next(fig2.run(SCALES["quick"]))), sep="\\n")
+"""
+
+
+def test_an_edited_label_leaves_results_valid_and_an_edited_task_does_not(tmp_path):
+    """On a copy of the package: where the results of a figure are looked for, before and after an edit."""
+    package = tmp_path / "sgdnoise"
+    shutil.copytree(results._PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def edited(name, before, after):
+        text = (package / name).read_text()
+        assert before in text
+        (package / name).write_text(text.replace(before, after))
+        return paths()
+
+    def paths():
+        run = subprocess.run([sys.executable, "-c", PATHS], cwd=tmp_path, capture_output=True, text=True, check=True)
+        source, title, *found = run.stdout.splitlines()
+        assert len(set(found)) == 4
+        return source, title, found
+
+    source, title, before = paths()
+    other, label, after = edited("reproduce/figures/fig2.py", "(a) against epochs", "(a) by epochs")
+    assert (label, after) == (title, before)
+    assert other != source  # a worker that has it not is found all the same
+    *_, after = edited("reproduce/tasks/training.py", "Rough cost", "About the cost")
+    assert not set(after) & set(before)
+    *_, again = edited("_stack.py", "np.exp(p, p)", "np.exp(p, out=p)")  # what the task imports, three modules down
+    assert not set(again) & {*after, *before}
+
+
+def test_a_result_depends_on_the_module_of_the_optimizer_in_the_task(tmp_path, monkeypatch):
+    """One of the user's own, whose code changes while its name and numbers stay."""
+    source = """
+from dataclasses import dataclass
+from sgdnoise.optimizers import Optimizer
+
+@dataclass(frozen=True, repr=False)
+class Plain(Optimizer):
+    factor: float
+    def init(self, params): return None
+    def update(self, gradient, state, learning_rate): return -self.factor * learning_rate * gradient, None
+"""
+    (tmp_path / "plain.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    task = replace(TASKS[0], optimizer=import_module("plain").Plain(0.5))
+    first = result_path(task, tmp_path)
+    assert set(results._modules(task)) == {
+        "sgdnoise.reproduce.tasks.training",
+        "sgdnoise.schedules",
+        "plain",
+    }
+    results.computing_digest.cache_clear()
+    assert result_path(task, tmp_path) == first
+    (tmp_path / "plain.py").write_text(source.replace("-self", "- self"))
+    results.computing_digest.cache_clear()
+    assert result_path(task, tmp_path) != first
+    monkeypatch.delitem(sys.modules, "plain")

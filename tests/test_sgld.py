@@ -16,6 +16,7 @@ from sgdnoise.langevin import (
     polynomial_step_size,
     sgld,
 )
+from sgdnoise.sampling import SAMPLINGS
 
 TOY = MixturePosterior.draw(100, rng=3)
 """Data on which the two modes stand apart: on the ridge between them theta_2's density falls to about half of the peak."""
@@ -29,7 +30,7 @@ def z_scores(values, expected):
 # 1. The definition
 
 
-@pytest.mark.parametrize("sampling", ["reshuffle", "with_replacement"])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_paths_equal_the_definition(sampling, dtype):
     """theta + eps/2 (grad log prior + N/n sum grad log likelihood) + sqrt(eps) xi, written out, on the minibatches drawn."""
@@ -92,12 +93,18 @@ def test_reshuffled_batches_are_a_permutation_in_each_pass():
     np.testing.assert_array_equal(drawn(2, 5, 5, "reshuffle"), np.tile(np.arange(5), (2, 3, 1)))
 
 
-@pytest.mark.parametrize("sampling", ["reshuffle", "with_replacement"])
+def test_a_batch_of_all_examples_is_all_of_them_unless_drawn_with_replacement():
+    """12 batches of 5 of 5; one drawn with replacement holds all with probability 5!/5^5, half of them with 3e-6."""
+    assert (np.sort(drawn(4, 5, 5, "without_replacement"), axis=2) == np.arange(5)).all()
+    assert (np.sort(drawn(4, 5, 5, "with_replacement"), axis=2) != np.arange(5)).any(axis=2).mean() > 0.5
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_batches_are_uniform(sampling):
     """Chi-squared over pairs of neighbours in a batch of one chain; false-positive rate 1e-6 each."""
     batches = drawn(n_steps=4000, n_train=6, batch_size=2, sampling=sampling, rng=2)[:, 1]
     counts = np.bincount(6 * batches[:, 0] + batches[:, 1], minlength=36).reshape(6, 6)
-    if sampling == "reshuffle":
+    if sampling != "with_replacement":
         assert np.trace(counts) == 0
         counts = counts[~np.eye(6, dtype=bool)]
     assert stats.chisquare(counts.ravel()).pvalue > 1e-6
@@ -125,6 +132,8 @@ def exact_variance(batch_size, sampling):
     factor = EPS / 2 * n_train / VARIANCE  # multiplies the minibatch mean
     if sampling == "with_replacement":
         return (EPS + factor**2 * DATA.var() / batch_size) / (1 - a**2)
+    if sampling == "without_replacement":
+        return (EPS + factor**2 * DATA.var(ddof=1) * (1 / batch_size - 1 / n_train)) / (1 - a**2)
     powers, variance = a ** np.arange(n_train // batch_size), DATA.var(ddof=1)
     minibatches = variance / batch_size * (powers**2).sum() - variance / n_train * powers.sum() ** 2
     return (EPS * (powers**2).sum() + factor**2 * minibatches) / (1 - a ** (2 * len(powers)))
@@ -141,7 +150,7 @@ SLIPS = {
 }
 
 
-@pytest.mark.parametrize("sampling", ["reshuffle", "with_replacement"])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("slip", SLIPS)
 def test_law_at_rest_on_a_gaussian(slip, sampling):
     """Mean and variance of 40 000 chains within 5 standard errors of the exact discrete-time law, minibatch noise included.
@@ -367,8 +376,11 @@ def test_averages_are_weighted_by_the_step_size():
     np.testing.assert_allclose(samples.average(discard=19), np.average(x[2:], axis=0, weights=step_size[2:]))
     squares = samples.average(lambda x: x[..., 0] ** 2)
     np.testing.assert_allclose(squares, np.average(x[1:, :, 0] ** 2, axis=0, weights=step_size[1:]))
-    with pytest.raises(ValueError, match="discard must be an integer from 0 to"):
+    np.testing.assert_allclose(samples.average(discard=39), x[4])
+    with pytest.raises(ValueError, match="discard must be an integer from 0 to the last record's step - 1=39, got 40"):
         samples.average(discard=40)
+    every = Samples(np.arange(5), step_size, x)  # the first update is a sample, too
+    np.testing.assert_allclose(every.average(), np.average(x[1:], axis=0, weights=step_size[1:]))
     with pytest.raises(ValueError, match=r"function must return an array of shape \(4, 3\)"):
         samples.average(np.sum)
 
@@ -396,11 +408,12 @@ def test_divergence_is_an_error_without_warnings():
         ({"step_size": 0.0}, ValueError, "step_size must be finite and above 0"),
         ({"step_size": np.ones(9)}, ValueError, "one step size for each update"),
         ({"step_size": lambda t: 1.0 - t}, ValueError, "step_size must be finite and above 0, got 0.0 at t = 1"),
+        ({"step_size": lambda t: np.inf}, ValueError, "step_size must be finite and above 0, got inf at t = 0"),
         ({"n_steps": 0}, ValueError, "n_steps must be"),
         ({"record_every": 11}, ValueError, "record_every must be"),
         ({"batch_size": 101}, ValueError, "batch_size must be an integer from 1 to n_train=100"),
         ({"n_train": 0}, ValueError, "n_train must be"),
-        ({"sampling": "without_replacement"}, ValueError, "sampling must be one of 'reshuffle', 'with_replacement'"),
+        ({"sampling": "shuffle"}, ValueError, "sampling must be one of 'reshuffle', 'without_replacement', 'with_replacement'"),
         ({"x0": np.zeros(2)}, ValueError, "x0 must be"),
         ({"noise": np.zeros((10, 3, 1))}, ValueError, "noise must be"),
         ({"grad_log_prior": 0.0}, TypeError, "grad_log_prior must be callable"),
@@ -418,8 +431,14 @@ def test_bad_arguments(change, error, message):
     [
         (lambda: polynomial_step_size(0.0, 1.0, 1.0), ValueError, "a must be finite and above 0"),
         (lambda: polynomial_step_size(1.0, 0.0, 1.0), ValueError, "b must be finite and above 0"),
-        (lambda: polynomial_step_size(1.0, 1.0, 0.5), ValueError, "gamma must be .* above 0.5"),
+        (lambda: polynomial_step_size(1.0, 1.0, 0.5), ValueError, "gamma must be .* above 0.5 .*; the steps must sum to inf"),
+        (lambda: polynomial_step_size(1.0, 1.0, 1.5), ValueError, "gamma must be finite and above 0.5 and at most 1, got 1.5"),
+        (lambda: polynomial_constants(0.0, 0.1, 10, 1.0), ValueError, "first must be finite and above 0, got 0.0"),
         (lambda: polynomial_constants(0.1, 0.1, 10, 1.0), ValueError, "last must be .* below first=0.1"),
+        (lambda: polynomial_constants(0.1, 0.0, 10, 1.0), ValueError, "last must be finite and above 0 and .*, got 0.0"),
+        (lambda: polynomial_constants(0.1, 0.01, 0, 1.0), ValueError, "n_steps must be an integer, at least 1, got 0"),
+        (lambda: polynomial_constants(0.1, 0.01, 10, 0.5), ValueError, "gamma must be finite and above 0.5 .*, got 0.5"),
+        (lambda: polynomial_constants(0.1, 0.01, 10, 1.5), ValueError, "gamma must be finite and .* at most 1, got 1.5"),
         (lambda: MixturePosterior(np.zeros((3, 1))), ValueError, "data must be"),
         (lambda: MixturePosterior(np.zeros(3), prior_variances=(1.0, 0.0)), ValueError, "prior_variances must be"),
         (lambda: MixturePosterior(np.zeros(3), variance=-1.0), ValueError, "variance must be"),
@@ -427,5 +446,5 @@ def test_bad_arguments(change, error, message):
     ],
 )
 def test_bad_toys(make, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match="^" + message):
         make()

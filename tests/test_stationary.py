@@ -299,7 +299,7 @@ PROBE = np.array([1.0, -0.7])
 def batches(method, n_train, batch_size, n_replicas, n_epochs):
     """Deal `n_epochs` epochs to each replica; shape (replicas, updates, batch size)."""
     rng = np.random.default_rng(20240)
-    draws = [minibatches(n_train, batch_size, method=method, rng=rng) for _ in range(n_replicas * n_epochs)]
+    draws = [minibatches(n_train, batch_size, sampling=method, rng=rng) for _ in range(n_replicas * n_epochs)]
     return np.array(draws).reshape(n_replicas, -1, batch_size)
 
 

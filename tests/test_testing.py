@@ -29,9 +29,9 @@ def test_our_models(model):
     assert len(check_gradient(model)) == 6
 
 
-@pytest.mark.parametrize(("method", "n_laws"), [("reshuffle", 8), ("without_replacement", 7), ("with_replacement", 6)])
-def test_our_samplers(method, n_laws):
-    assert len(check_sampler(partial(minibatches, method=method), method=method)) == n_laws
+@pytest.mark.parametrize(("sampling", "n_laws"), [("reshuffle", 8), ("without_replacement", 7), ("with_replacement", 6)])
+def test_our_samplers(sampling, n_laws):
+    assert len(check_sampler(partial(minibatches, sampling=sampling), sampling=sampling)) == n_laws
 
 
 # Known-wrong implementations of g.
@@ -271,18 +271,18 @@ def never_the_last(n, b, rng):
 
 SAMPLERS = {
     "with replacement posing as without": (
-        partial(minibatches, method="with_replacement"),
+        partial(minibatches, sampling="with_replacement"),
         "without_replacement",
         "no example comes twice in a batch",
     ),
     "fresh subsets posing as a reshuffle": (
-        partial(minibatches, method="without_replacement"),
+        partial(minibatches, sampling="without_replacement"),
         "reshuffle",
         "no example comes twice in an epoch",
     ),
     "a reshuffle posing as fresh subsets": (minibatches, "without_replacement", "the covariance of two batches of an epoch"),
     "without posing as with replacement": (
-        partial(minibatches, method="without_replacement"),
+        partial(minibatches, sampling="without_replacement"),
         "with_replacement",
         "the variance of a batch's noise",
     ),
@@ -304,9 +304,9 @@ SAMPLERS = {
 
 @pytest.mark.parametrize("mutant", SAMPLERS)
 def test_wrong_samplers_are_rejected(mutant):
-    fn, method, law = SAMPLERS[mutant]
+    fn, sampling, law = SAMPLERS[mutant]
     with pytest.raises(LawError) as caught:
-        check_sampler(fn, method=method)
+        check_sampler(fn, sampling=sampling)
     assert caught.value.law == law
 
 
@@ -354,5 +354,5 @@ def test_an_exception_in_the_implementation_is_a_broken_law():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="method must be one of"):
-        check_sampler(minibatches, method="shuffled")
+    with pytest.raises(ValueError, match="sampling must be one of"):
+        check_sampler(minibatches, sampling="shuffled")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgdnoise.cli import main
-from sgdnoise.reproduce import Verdict, runner
-from sgdnoise.reproduce.verdicts import bootstrap_interval
+from sgdnoise.reproduce import Control, Verdict, runner
+from sgdnoise.reproduce.engine.verdicts import estimate
 
 TITLE = "Tiny: twenty means"
 
@@ -28,31 +28,41 @@ class TinyTask:
         return {"mean": (X @ X).mean(axis=0)}
 
 
-def run(scale, compute):
-    results = compute([TinyTask(seed) for seed in range(20)])
-    means = np.array([result["mean"].mean() for result in results])
-    interval = bootstrap_interval(lambda draw: float(means[draw].mean()), len(means))
+@dataclass(frozen=True, eq=False)
+class Result:
+    means: np.ndarray
+
+
+def run(scale):
+    results = yield [TinyTask(seed) for seed in range(20)]
+    means = np.array([result["mean"] for result in results])
     verdict = Verdict(
-        "|small|", "measured here", "mean", float(means.mean()), 1.0, interval=interval, control="2", control_value=2.0
+        key="small",
+        claim="|small|",
+        source="measured here",
+        statistic="mean",
+        measured=estimate(lambda draw: float(means[draw].mean()), len(means)),
+        threshold=1.0,
+        control=Control("2", 2.0),
     )
-    return {"means": [result["mean"].tolist() for result in results], "verdicts": [verdict]}
+    return Result(means), [verdict]
 
 
 def rows(result):
-    return [["mean"], *([sum(mean)] for mean in result["means"])]
+    return [["mean"], *([sum(mean)] for mean in result.means.tolist())]
 
 
-def plot(result):
+def plot(result, verdicts):
     from matplotlib.figure import Figure
 
     figure = Figure()
-    figure.subplots().plot(np.mean(result["means"], axis=1))
+    figure.subplots().plot(result.means.mean(axis=1))
     return figure
 
 
 def register():
     """Make this module one of the figures, and the only one."""
-    sys.modules["sgdnoise.reproduce.tiny"] = sys.modules[__name__]
+    sys.modules["sgdnoise.reproduce.figures.tiny"] = sys.modules[__name__]
     runner.FIGURES = ("tiny",)
 
 

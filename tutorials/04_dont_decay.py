@@ -172,7 +172,7 @@ for name, schedule in (("growing", growing), ("large", large)):
     print(f"{name:8} updates saved: factor {saving(decaying, schedule):.2f}, counted {counted:.2f}")
     assert np.isclose(counted, saving(decaying, schedule), rtol=0.05)  # counted are whole batches only
 ratio = apart(runs["large"], runs["decaying"]) / apart(runs["control"], runs["decaying"])
-print(f"large: distance / control's {ratio:.2f}")
+print(f"large: distance / control's {ratio:.1f}")
 one_epoch = run(step_decay(0.05, 32, milestones=(), n_epochs=1, factor=5)).params
 lost = {}
 for begin, places in (("at random", None), ("an epoch later", one_epoch)):

@@ -165,7 +165,7 @@ def render(script: Path, out: Path = HERE) -> str:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    from sgdnoise.reproduce.style import figure_style
+    from sgdnoise.reproduce.figures.style import figure_style
 
     source = script.read_text()
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": str(script)}

@@ -15,12 +15,12 @@ import numpy as np
 
 from .. import _checks as check
 from ..noise import noise_scale, temperature
-from ..sampling import METHODS
-from .noise_tasks import MinibatchNoiseTask, StationaryTask
-from .pool import n_cpus, processes
-from .results import run_task
-from .style import standard_error
-from .tasks import Arrays, Task
+from ..sampling import SAMPLINGS
+from .engine.contract import Arrays, Task
+from .engine.pool import n_cpus, processes
+from .engine.results import run_task
+from .engine.verdicts import standard_error
+from .tasks.minibatch_noise import MinibatchNoiseTask, StationaryTask
 
 Z_MAX = 5.0
 _ROUNDING = 1e-9  # of the prediction at B = 1: where a law predicts 0, rounding is what remains
@@ -99,21 +99,20 @@ def measure(jobs: int | None = None) -> Iterator[Measurement]:
 def _minibatch_laws() -> Plan:
     """Covariance of the real network's minibatch gradients: its trace, along random directions, and between batches."""
     laws = {"trace": "tr Cov of minibatch gradients", "projected": "Var along 20 random directions"}
-    for method in METHODS:
+    for sampling in SAMPLINGS:
         for batch_size in (1, 10, 100, 250, 500):
-            task = MinibatchNoiseTask(method, batch_size)
+            task = MinibatchNoiseTask(sampling, batch_size)
 
             def interpret(result: Arrays, task: MinibatchNoiseTask = task) -> list[Measurement]:
                 n, b = task.n_train, task.batch_size
-                setting = f"{task.method}, B={b}, N={n}"
-                measured = [
-                    _measurement(
-                        law, setting, task.predicted(float(result[f"S_{key}"])), result[key], _ROUNDING * result[f"S_{key}"]
-                    )
-                    for key, law in laws.items()
-                ]
+                setting = f"{task.sampling}, B={b}, N={n}"
+                measured = []
+                for key, law in laws.items():
+                    variance = float(result[f"S_{key}"])
+                    predicted, rounding = task.predicted(variance), _ROUNDING * variance
+                    measured.append(_measurement(law, setting, predicted, result[key], rounding))
                 if b == 100:
-                    between = float(-result["S_trace"] / n) if task.method == "reshuffle" else 0.0
+                    between = float(-result["S_trace"] / n) if task.sampling == "reshuffle" else 0.0
                     measured.append(_measurement("tr Cov of two batches of an epoch", setting, between, result["between"]))
                 return measured
 
@@ -122,13 +121,13 @@ def _minibatch_laws() -> Plan:
 
 def _stationary_laws() -> Plan:
     """Variance of SGD at rest on a quadratic."""
-    tasks = [StationaryTask(method, learning_rate=0.1) for method in METHODS]
+    tasks = [StationaryTask(sampling, learning_rate=0.1) for sampling in SAMPLINGS]
     tasks += [StationaryTask("with_replacement", 0.02, momentum=0.9, nesterov=nesterov) for nesterov in (False, True)]
     for task in tasks:
 
         def interpret(result: Arrays, task: StationaryTask = task) -> list[Measurement]:
             kind = f", m={task.momentum:g}" if task.momentum else ""
-            setting = f"{task.method}{kind}{', Nesterov' if task.nesterov else ''}, eps h={task.learning_rate:g}"
+            setting = f"{task.sampling}{kind}{', Nesterov' if task.nesterov else ''}, eps h={task.learning_rate:g}"
             return [_measurement("stationary Var(w) on a quadratic", setting, task.predicted(), result["squares"])]
 
         yield task, interpret
@@ -143,8 +142,5 @@ def _temperature_law() -> Plan:
     yield task, lambda result: [_measurement(law, setting, exact, task.n_train * result["squares"])]
 
 
-def _measurement(
-    law: str, setting: str, predicted: float, sample: np.ndarray, rounding: float | np.ndarray = 0.0
-) -> Measurement:
-    error = float(standard_error(sample))
-    return Measurement(law, setting, float(predicted), float(sample.mean()), error, float(rounding))
+def _measurement(law: str, setting: str, predicted: float, sample: np.ndarray, rounding: float = 0.0) -> Measurement:
+    return Measurement(law, setting, float(predicted), float(sample.mean()), float(standard_error(sample)), rounding)

@@ -7,11 +7,10 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .verdicts import Verdict
+from .engine.verdicts import Verdict
 
 Record = Mapping[str, Any]
 
@@ -28,9 +27,7 @@ _COLUMNS = {"figure": 12, "verdict": 13, "value [95% interval]": 26, "holds if":
 
 def verdicts(record: Record) -> list[Verdict]:
     """Take the verdicts out of a record."""
-    names = [field.name for field in fields(Verdict)]
-    dicts = ({name: verdict[name] for name in names} for verdict in record["verdicts"])
-    return [Verdict(**verdict | {"interval": verdict["interval"] and tuple(verdict["interval"])}) for verdict in dicts]
+    return [Verdict.read(verdict) for verdict in record["verdicts"]]
 
 
 def read_records(directory: Path, figures: Iterable[str], scale: str) -> list[dict[str, Any]]:
@@ -103,14 +100,13 @@ def report(records: Sequence[Record], figures: Sequence[str], folder: str | os.P
     """
     parts = ["# The papers' claims, measured", _made(records, figures), _summary(records), _INTERVALS, _markdown_table(records)]
     for record in records:
-        picture = (Path(folder) / f"{stem(record['figure'], record['scale'])}.png").as_posix()
         claims = verdicts(record)
         title = record["title"].replace("[", "(").replace("]", ")")
-        parts.append(f"## {record['title']}")
-        parts.append(f"![{title}; {sum(v.holds for v in claims)} of {len(claims)} claims hold.]({picture})")
+        picture = (Path(folder) / f"{stem(record['figure'], record['scale'])}.png").as_posix()
+        shown = f"![{title}; {sum(v.holds for v in claims)} of {len(claims)} claims hold.]({picture})"
         how = command([record["figure"]], record["scale"], record["engine"])
-        parts.append(f"`{how}`: {_duration(record['run']['task_time_s'])} of computing.")
-        parts.append("\n".join(f"- {_escaped(str(verdict))}" for verdict in claims))
+        made = f"`{how}`: {_duration(record['run']['task_time_s'])} of computing."
+        parts += [f"## {record['title']}", shown, made, "\n".join(f"- {_escaped(str(verdict))}" for verdict in claims)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -132,9 +128,8 @@ def overview(records: Sequence[Record], page: str | os.PathLike[str]) -> str:
     lines = ["| figure | what it is about | claims |", "|---|---|---|"]
     for record in records:
         counts = Counter(_kind(verdict) for verdict in verdicts(record))
-        ends = {kind: "s" if n == 1 else "" for kind, n in counts.items()}
         words = {"HOLDS": "hold{}", "HOLDS WITHIN": "hold{} within a range", "FAILS": "**fail{}**"}
-        claims = ", ".join(f"{counts[kind]} {words[kind].format(ends[kind])}" for kind in _KINDS if counts[kind])
+        claims = ", ".join(f"{counts[kind]} {words[kind].format('s' * (counts[kind] == 1))}" for kind in _KINDS if counts[kind])
         link = f"{Path(page).as_posix()}#{_anchor(record['title'])}"
         lines.append(f"| [`{record['figure']}`]({link}) | {_escaped(record['title'])} | {claims} |")
     return "\n".join(lines)
@@ -142,8 +137,7 @@ def overview(records: Sequence[Record], page: str | os.PathLike[str]) -> str:
 
 def _anchor(title: str) -> str:
     """Return the anchor that GitHub gives a heading."""
-    kept = "".join(sign for sign in title.lower() if sign.isalnum() or sign in " -_")
-    return kept.replace(" ", "-")
+    return "".join(sign for sign in title.lower() if sign.isalnum() or sign in " -_").replace(" ", "-")
 
 
 def _made(records: Sequence[Record], figures: Sequence[str]) -> str:
@@ -168,9 +162,8 @@ def _time(records: Sequence[Record]) -> str:
     """Say how long it all took, or what its tasks took where some were there from an earlier run."""
     times = [record["run"]["wall_time_s"] for record in records]
     if None in times:
-        return (
-            f"{_duration(sum(record['run']['task_time_s'] for record in records))} of computing, added up over tasks and runs,"
-        )
+        computing = sum(record["run"]["task_time_s"] for record in records)
+        return f"{_duration(computing)} of computing, added up over tasks and runs,"
     return f"wall time {_duration(sum(times))}"
 
 
@@ -182,9 +175,8 @@ def _summary(records: Sequence[Record]) -> str:
     """Count the verdicts of each kind, and name the claims whose negative control was not flagged."""
     everything = [verdict for record in records for verdict in verdicts(record)]
     counts = Counter(_kind(verdict) for verdict in everything)
-    summary = f"Claims: {', '.join(f'{counts[kind]} {kind}' for kind in _KINDS if counts[kind])}."
-    if records[0]["scale"] == "quick":
-        summary = f"A smoke run, too short for its verdicts to mean much. {summary}"
+    summary = "A smoke run, too short for its verdicts to mean much. " if records[0]["scale"] == "quick" else ""
+    summary += f"Claims: {', '.join(f'{counts[kind]} {kind}' for kind in _KINDS if counts[kind])}."
     blind = [verdict.claim for verdict in everything if not verdict.control_flagged]
     summary += f" Negative controls flagged: {len(everything) - len(blind)} of {len(everything)}."
     return summary + "".join(f" NOT FLAGGED: the control of '{claim}'." for claim in blind)
@@ -221,5 +213,5 @@ def _claim(verdict: Verdict) -> str:
 def _cells(verdict: Verdict) -> tuple[str, str, str, str]:
     """Cells that the table on the terminal and that on the page have in common."""
     interval = "" if verdict.interval is None else f" [{verdict.interval[0]:.3g}, {verdict.interval[1]:.3g}]"
-    control = f"{verdict.control_value:.3g}, {'flagged' if verdict.control_flagged else 'NOT FLAGGED'}"
+    control = f"{verdict.control.value:.3g}, {'flagged' if verdict.control_flagged else 'NOT FLAGGED'}"
     return _kind(verdict), f"{verdict.value:.3g}{interval}", f"{verdict.relation} {verdict.threshold:.3g}", control

@@ -21,7 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -32,11 +32,13 @@ from typing import Any, TextIO
 from .. import __version__
 from .. import _checks as check
 from .._files import atomic_write
-from .pool import n_cpus, processes
-from .report import read_records, report, stem, table
-from .results import source_digest
-from .sweep import Sweep, TaskError
-from .tasks import ENGINES, SCALES, Arrays, Compute, Scale, Task
+from .engine.contract import ENGINES, SCALES, Scale, Task
+from .engine.pool import n_cpus, processes
+from .engine.records import from_json, to_json
+from .engine.results import source_digest
+from .engine.sweep import Sweep, TaskError
+from .engine.verdicts import Verdict
+from .report import read_records, report, stem, table, verdicts
 
 FIGURES = (
     "fig1",
@@ -56,7 +58,7 @@ FIGURES = (
     "annealing",
     "sgld",
 )
-"""Modules of this package, in the order in which they are run and reported."""
+"""Modules of `figures`, in the order in which they are run and reported."""
 
 MAIN_RESULT = ("fig1", "fig2")
 
@@ -140,37 +142,35 @@ def run_figures(
         _try_writing(folder)  # better now than after the first long run
     workers = f"{jobs} {'process' if jobs == 1 else 'processes'}" if executor is None else type(executor).__name__
     at = replace(SCALES[scale], engine=engine)
-    modules = {name: import_module(f".{name}", __package__) for name in figures}
     done, failed = {}, []
 
     with _sweep(out / "runs", jobs, executor, fresh=fresh, progress=progress) as sweep:
         clock = time.perf_counter()
-        for module in modules.values():
-            sweep.submit(_first_tasks(module, at))  # those of all figures, so that no worker waits for the end of one
-        for name, module in modules.items():
-            echo(f"\n{module.TITLE}")
-            asked: list[Task] = []
+        # The first tasks of all figures, so that no worker waits for the end of one.
+        runs = {name: _Run(figure(name), at, sweep) for name in figures}
+        for name, run in runs.items():
+            echo(f"\n{run.figure.TITLE}")
             try:
-                result = module.run(at, _recording(sweep.compute, asked))
+                result, found = run.finish()
                 before, clock = clock, time.perf_counter()
                 record = {
                     "figure": name,
-                    "title": module.TITLE,
+                    "title": run.figure.TITLE,
                     "scale": scale,
                     "engine": engine,
                     "versions": _versions(),
                     "run": {
-                        "task_time_s": round(sweep.seconds(set(asked)), 1),
-                        "wall_time_s": round(clock - before, 1) if sweep.all_of_this_run(asked) else None,
+                        "task_time_s": round(sweep.seconds(set(run.tasks)), 1),
+                        "wall_time_s": round(clock - before, 1) if sweep.all_of_this_run(run.tasks) else None,
                         "workers": workers,
                         "machine": _machine(),
                     },
-                    **result,
-                    "verdicts": [verdict.record() for verdict in result["verdicts"]],
+                    **to_json(result),
+                    "verdicts": [verdict.record() for verdict in found],
                 }
-                for verdict in result["verdicts"]:
+                for verdict in found:
                     echo(f"  {verdict}")
-                for path in _write(module, record, out / stem(name, scale)):
+                for path in _write(record, out / stem(name, scale)):
                     echo(f"  wrote {path}")
                 done[name] = record
             except (OSError, BrokenExecutor):
@@ -199,9 +199,20 @@ def check_figures(figures: object) -> None:
         check.choice("figure", name, FIGURES)
 
 
+def figure(name: str) -> Any:
+    """Return the module of a figure."""
+    return import_module(f".figures.{name}", __package__)
+
+
 def titles() -> dict[str, str]:
     """Title of each figure."""
-    return {name: import_module(f".{name}", __package__).TITLE for name in FIGURES}
+    return {name: figure(name).TITLE for name in FIGURES}
+
+
+def draw(record: dict[str, Any]) -> Any:
+    """Draw a figure from what its JSON file holds."""
+    module = figure(record["figure"])
+    return module.plot(from_json(module.Result, record), {verdict.key: verdict for verdict in verdicts(record)})
 
 
 @contextmanager
@@ -218,31 +229,31 @@ def _sweep(directory: Path, jobs: int, executor: Executor | None, **options: Any
         sweep.cancel()
 
 
-class _EnoughError(Exception):
-    """The tasks are known."""
+class _Run:
+    """The making of one figure: its first tasks are handed over at once, an error of its code is kept until `finish`."""
 
+    def __init__(self, module: Any, scale: Scale, sweep: Sweep) -> None:
+        self.figure, self._sweep = module, sweep
+        self.tasks: list[Task] = []
+        self._error: Exception | None = None
+        try:
+            self._run = module.run(scale)
+            self._next = next(self._run)
+            sweep.submit(self._next)
+        except Exception as error:
+            self._error = error
 
-def _first_tasks(module: Any, scale: Scale) -> list[Task]:
-    """Tasks that a figure asks for first; most ask only once."""
-    asked: list[Task] = []
-
-    def compute(tasks: Sequence[Task]) -> list[Arrays]:
-        asked.extend(tasks)
-        raise _EnoughError
-
-    with suppress(Exception):  # an error of the figure's own comes again, and is reported, when it is made
-        module.run(scale, compute)
-    return asked
-
-
-def _recording(compute: Compute, asked: list[Task]) -> Compute:
-    """Add to `asked` what is asked for."""
-
-    def recording(tasks: Sequence[Task]) -> list[Arrays]:
-        asked.extend(tasks)
-        return compute(tasks)
-
-    return recording
+    def finish(self) -> tuple[Any, list[Verdict]]:
+        """Send the figure the results of its tasks, as often as it asks, and return what it makes of them."""
+        if self._error is not None:
+            raise self._error
+        try:
+            while True:
+                self.tasks += self._next
+                self._next = self._run.send(self._sweep.compute(self._next))
+        except StopIteration as end:
+            result: tuple[Any, list[Verdict]] = end.value
+            return result
 
 
 def _try_writing(folder: Path) -> None:
@@ -266,12 +277,13 @@ def _machine() -> dict[str, Any]:
     return {"cpu": cpu, "cores": n_cpus(), "system": f"{platform.system()} {platform.machine()}"}
 
 
-def _write(module: Any, record: dict[str, Any], stem: Path) -> Iterator[Path]:
+def _write(record: dict[str, Any], stem: Path) -> Iterator[Path]:
     """Write the PNG, CSV and JSON of one figure, the JSON last: where it is, the others are."""
+    module = figure(record["figure"])
     rows = io.StringIO(newline="")
-    csv.writer(rows).writerows(module.rows(record))
+    csv.writer(rows).writerows(module.rows(from_json(module.Result, record)))
     picture = io.BytesIO()
-    module.plot(record).savefig(picture, format="png")
+    draw(record).savefig(picture, format="png")
     contents = {"png": picture.getvalue(), "csv": rows.getvalue().encode(), "json": json.dumps(record, indent=1).encode()}
     for suffix, content in contents.items():
         path = stem.with_suffix("." + suffix)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks as check
-from ..sampling import METHODS
+from ..sampling import SAMPLINGS
 from ._laws import Comparison, Law, LawError, check_laws
 from ._strategies import batches
 
@@ -16,26 +16,16 @@ _Z_MAX = 5.5  # two-sided normal probability 4e-8
 _N_EPOCHS = 4000
 
 
-def check_sampler(fn: Callable[..., Iterable[np.ndarray]], *, method: str = "reshuffle") -> tuple[str, ...]:
-    """Check a source of minibatches.
+def check_sampler(fn: Callable[..., Iterable[np.ndarray]], *, sampling: str = "reshuffle") -> tuple[str, ...]:
+    """Check a source of minibatches; return the laws that hold, or raise `LawError` with the first that does not.
 
     Parameters
     ----------
     fn : callable
         ``fn(n_train, batch_size, rng=rng)`` gives the batches of one epoch, arrays of indices, drawn from a
         `numpy.random.Generator`.
-    method : {"reshuffle", "without_replacement", "with_replacement"}, default "reshuffle"
+    sampling : {"reshuffle", "without_replacement", "with_replacement"}, default "reshuffle"
         What it is meant to do.
-
-    Returns
-    -------
-    tuple of str
-        The laws that hold.
-
-    Raises
-    ------
-    LawError
-        With the first law that does not.
 
     Notes
     -----
@@ -53,11 +43,11 @@ def check_sampler(fn: Callable[..., Iterable[np.ndarray]], *, method: str = "res
     >>> from functools import partial
     >>> from sgdnoise import minibatches
     >>> laws = check_sampler(minibatches)
-    >>> laws = check_sampler(partial(minibatches, method="with_replacement"), method="with_replacement")
+    >>> laws = check_sampler(partial(minibatches, sampling="with_replacement"), sampling="with_replacement")
     """
     from hypothesis import strategies as st
 
-    check.choice("method", method, METHODS)
+    check.choice("sampling", sampling, SAMPLINGS)
 
     def epoch(n_train: int, batch_size: int, seed: int) -> list[list[int]]:
         return [np.asarray(batch).tolist() for batch in fn(n_train, batch_size, rng=np.random.default_rng(seed))]
@@ -84,7 +74,7 @@ def check_sampler(fn: Callable[..., Iterable[np.ndarray]], *, method: str = "res
             about(lambda e, b, n: [i for x in e for i in x if not 0 <= i < n], lambda b, n: []),
         ),
     ]
-    if method != "with_replacement":
+    if sampling != "with_replacement":
         laws.append(
             (
                 "no example comes twice in a batch",
@@ -92,7 +82,7 @@ def check_sampler(fn: Callable[..., Iterable[np.ndarray]], *, method: str = "res
                 about(lambda e, b, n: [x for x in e if len(set(x)) < len(x)], lambda b, n: []),
             )
         )
-    if method == "reshuffle":
+    if sampling == "reshuffle":
         laws.append(
             (
                 "no example comes twice in an epoch",
@@ -101,18 +91,18 @@ def check_sampler(fn: Callable[..., Iterable[np.ndarray]], *, method: str = "res
             )
         )
     names = check_laws(laws, rtol=0)
-    return names + _check_noise(fn, method)
+    return names + _check_noise(fn, sampling)
 
 
-def _check_noise(fn: Callable[..., Iterable[np.ndarray]], method: str) -> tuple[str, ...]:
+def _check_noise(fn: Callable[..., Iterable[np.ndarray]], sampling: str) -> tuple[str, ...]:
     n, b = 7, 3
     rng = np.random.default_rng(0)
     drawn = np.array([[np.asarray(batch) for batch in fn(n, b, rng=rng)] for _ in range(_N_EPOCHS)])
     counts = (drawn[..., None] == np.arange(n)).sum(axis=2)  # epoch, batch, example
     values = np.arange(n) - (n - 1) / 2
     first, second = (counts @ (values / values.std(ddof=1)) / b).T  # noise of the two batches of an epoch, with S = 1
-    variance = (n - 1) / (n * b) if method == "with_replacement" else 1 / b - 1 / n
-    within = -1 / n if method == "reshuffle" else 0.0
+    variance = (n - 1) / (n * b) if sampling == "with_replacement" else 1 / b - 1 / n
+    within = -1 / n if sampling == "reshuffle" else 0.0
     equally_likely = "every example is equally likely in every batch"
     laws = [(equally_likely, counts[:, batch, i], b / n) for batch in (0, 1) for i in range(n)]
     laws += [
@@ -125,5 +115,5 @@ def _check_noise(fn: Callable[..., Iterable[np.ndarray]], method: str) -> tuple[
         error = sample.std(ddof=1) / np.sqrt(len(sample))
         if not abs(sample.mean() - expected) <= _Z_MAX * error:
             got = f"{sample.mean():.4f} +- {error:.4f} over {_N_EPOCHS} epochs"
-            raise LawError(law, {"n_train": n, "batch_size": b, "method": method}, got, f"{expected:.4f}")
+            raise LawError(law, {"n_train": n, "batch_size": b, "sampling": sampling}, got, f"{expected:.4f}")
     return (equally_likely, *(law for law, _, _ in laws[-3:]))

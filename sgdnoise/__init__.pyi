@@ -1,0 +1,54 @@
+"""The public names, for type checkers; `__init__.py` imports them when they are first used."""
+
+from . import boltzmann as boltzmann
+from . import datasets as datasets
+from . import energies as energies
+from . import fast as fast
+from . import gradient_noise as gradient_noise
+from . import langevin as langevin
+from . import models as models
+from . import noise as noise
+from . import normals as normals
+from . import optimizers as optimizers
+from . import reproduce as reproduce
+from . import sampling as sampling
+from . import scaling as scaling
+from . import schedules as schedules
+from . import stationary as stationary
+from . import testing as testing
+from . import training as training
+from .datasets import Dataset as Dataset
+from .datasets import load_fashion as load_fashion
+from .datasets import load_idx as load_idx
+from .datasets import make_blobs as make_blobs
+from .datasets import make_teacher as make_teacher
+from .gradient_noise import gradient_covariance as gradient_covariance
+from .gradient_noise import gradient_noise_scale as gradient_noise_scale
+from .gradient_noise import gradient_noise_scale_from_norms as gradient_noise_scale_from_norms
+from .gradient_noise import minibatch_covariance as minibatch_covariance
+from .gradient_noise import top_hessian_eigenvalue as top_hessian_eigenvalue
+from .models import MLP as MLP
+from .models import LogisticRegression as LogisticRegression
+from .noise import adam_square_root_rule as adam_square_root_rule
+from .noise import batch_size_for as batch_size_for
+from .noise import learning_rate_for as learning_rate_for
+from .noise import linear_scaling_error as linear_scaling_error
+from .noise import lost_epochs as lost_epochs
+from .noise import momentum_for as momentum_for
+from .noise import noise_scale as noise_scale
+from .noise import temperature as temperature
+from .optimizers import Optimizer as Optimizer
+from .optimizers import adam as adam
+from .optimizers import sgd as sgd
+from .sampling import minibatches as minibatches
+from .scaling import convert as convert
+from .schedules import Schedule as Schedule
+from .schedules import Stage as Stage
+from .schedules import grow_batch as grow_batch
+from .schedules import scale_up as scale_up
+from .schedules import step_decay as step_decay
+from .training import DivergenceError as DivergenceError
+from .training import History as History
+from .training import train as train
+
+__version__: str
