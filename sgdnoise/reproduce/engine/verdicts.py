@@ -8,9 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-RELATIONS = ("at most", "at least")
-"""How a statistic is compared with its threshold."""
-
 _LEVEL = 0.95
 _N_RESAMPLES = 2000
 
