@@ -1,29 +1,35 @@
 """``sgdnoise check``: its laws hold, and wrong laws fail with status 1."""
 
+from functools import partial
+from itertools import islice
+
 import pytest
 
 from sgdnoise.cli import main
 from sgdnoise.reproduce import check
 from sgdnoise.reproduce.check import Measurement, measure
-from sgdnoise.reproduce.tasks.minibatch_noise import StationaryTask
+from sgdnoise.reproduce.tasks.minibatch_noise import MinibatchNoiseTask, StationaryTask
 
 
 @pytest.fixture(scope="module")
 def measurements():
-    return list(measure(jobs=2))
+    """Of a quarter of the command's draws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "MinibatchNoiseTask", partial(MinibatchNoiseTask, n_draws=100))
+        return list(measure(jobs=2))
 
 
 def test_all_laws_hold(measurements):
     """39 rows at 5 standard errors: false-positive rate below 3e-5; the seeds are fixed."""
     assert [str(m) for m in measurements if not m.holds] == []
     assert len(measurements) == 39
-    assert sum(m.error > 0 and m.error < 0.1 * abs(m.predicted) for m in measurements) >= 30  # and they say something
+    assert sum(m.error > 0 and m.error < 0.2 * abs(m.predicted) for m in measurements) >= 30  # and they say something
 
 
 def test_results_do_not_depend_on_the_number_of_processes(measurements):
-    plan = [*check._stationary_laws()]
-    again = [m for task, interpret in plan for m in interpret(task.run())]
-    assert again == [m for m in measurements if m.law.startswith("stationary")]
+    again = [m for task, interpret in islice(check._stationary_laws(), 0, None, 2) for m in interpret(task.run())]
+    assert len(again) == 3
+    assert set(again) <= set(measurements)
 
 
 def test_wrong_laws_are_rejected(measurements):

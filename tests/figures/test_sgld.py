@@ -112,7 +112,7 @@ def made(few_resamples):
 
 def test_what_is_run():
     settings = {
-        "quick": (80_000, 50, 2, 4000, 10),
+        "quick": (20_000, 50, 2, 4000, 10),
         "default": (1_000_000, 64, 2, 100_000, 20),
         "full": (1_000_000, 128, 8, 400_000, 20),
     }

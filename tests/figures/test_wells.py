@@ -83,7 +83,7 @@ def standard():
 
 
 def test_what_is_run():
-    sizes = {"quick": (400, 300, 60), "default": (4000, 800, 200), "full": (16000, 4000, 800)}
+    sizes = {"quick": (200, 100, 20), "default": (4000, 800, 200), "full": (16000, 4000, 800)}
     for name, (walkers, escapers, groups) in sizes.items():
         quick = name == "quick"
         temperatures, batch_sizes = ([0.3, 0.7, 1.5, 4.0], [13, 8, 4]) if quick else (TEMPERATURES, BATCH_SIZES)

@@ -110,7 +110,7 @@ def run(scale: Scale) -> Run[Result]:
     """Run the chains, and compute the posterior by quadrature."""
     n_updates, n_chains, n_tasks, n_logistic = 1_000_000, 64, 2, 100_000
     if scale.quick:
-        n_updates, n_chains, n_logistic = 80_000, 50, 4_000
+        n_updates, n_chains, n_logistic = 20_000, 50, 4_000
     elif scale.n_seeds > 4:
         n_chains, n_tasks, n_logistic = 128, 8, 400_000
     mixture = [MixtureTask(n_updates, 1, 0.01, 0.0001, n_chains, noises=True, seed=seed) for seed in range(n_tasks)]

@@ -103,7 +103,7 @@ def run(scale: Scale) -> Run[Result]:
     walkers, escapers, groups = 4000, 800, 200
     temperatures, barriers, batch_sizes = _TEMPERATURES, _BARRIERS, _BATCH_SIZES
     if scale.quick:
-        walkers, escapers, groups = 400, 300, 60
+        walkers, escapers, groups = 200, 100, 20
         temperatures, barriers, batch_sizes = _TEMPERATURES[2::2], (4.0, 4.75, 5.5), _BATCH_SIZES[2::2]
     elif scale.n_seeds > 4:
         walkers, escapers, groups = 16000, 4000, 800
