@@ -9,12 +9,19 @@ Wrong kind is a `TypeError`, wrong value a `ValueError`. NaN and infinity are re
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Sequence
+import inspect
+import operator
+import sys
+from collections.abc import Callable, Collection, Sequence
+from fractions import Fraction
+from functools import wraps
 from numbers import Rational, Real
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Number = Any
 """An int, float, Fraction or numeric array: what plain arithmetic works on, and no static type says."""
@@ -39,9 +46,59 @@ def _error(kind: type[Exception], name: str, constraint: str, came: str, hint: s
 
 def _typed(value: object) -> str:
     """Show a value of the wrong type."""
+    if isinstance(value, np.ma.MaskedArray):
+        return "a masked array"
     if isinstance(value, np.ndarray):
-        return f"an array of dtype {value.dtype}"
-    return f"{value!r} of type {type(value).__name__}"
+        return f"an array of dtype {value.dtype}" if type(value) is np.ndarray else f"a {type(value).__name__}"
+    return f"{_shown(value)} of type {type(value).__name__}"
+
+
+def _shown(value: object) -> str:
+    """Return the repr, also of what has none: an integer of more digits than Python prints, or an object whose repr fails."""
+    try:
+        return repr(value)
+    except Exception:
+        return "a value that cannot be shown"
+
+
+def plain_array(value: object) -> bool:
+    """Whether `value` is an array that does what arrays do: not a masked array, nor a matrix."""
+    return isinstance(value, np.ndarray) and not isinstance(value, (np.ma.MaskedArray, np.matrix))
+
+
+_LARGEST = float(np.finfo(np.float64).max)
+_RELATIONS: dict[str, Callable[[Number, Number], Any]] = {
+    "above": operator.gt,
+    "at least": operator.ge,
+    "below": operator.lt,
+    "at most": operator.le,
+}
+
+
+def _real(name: str, value: Any, arrays: bool) -> Number:
+    """Return `value` if it is a real number, or an array of them; what NumPy would let wrap round or overflow becomes wider."""
+    if isinstance(value, np.ndarray) and value.ndim == 0 and plain_array(value):
+        value = value[()]
+    if plain_array(value) and arrays:
+        if value.dtype.kind in "iu" or value.dtype == np.float16:
+            return value.astype(np.float64)
+        if value.dtype.kind == "f":
+            return value
+    elif isinstance(value, np.integer) and not isinstance(value, np.timedelta64):
+        return int(value)
+    elif isinstance(value, np.float16):
+        return float(value)
+    elif isinstance(value, Real) and not isinstance(value, (bool, np.integer)):
+        return value
+    raise _error(TypeError, name, "a number or an array of numbers" if arrays else "a number", _typed(value))
+
+
+def _finite(value: Number) -> Any:
+    """Whether a number, or each of an array, is finite in double precision."""
+    if isinstance(value, (float, Rational)):
+        return abs(value) <= _LARGEST  # False for NaN
+    with np.errstate(over="ignore"):  # long double
+        return np.isfinite(np.asarray(value).astype(np.float64))
 
 
 def number(
@@ -55,52 +112,81 @@ def number(
     arrays: bool = False,
     hint: str = "",
 ) -> Number:
-    """Return `value` if it is a finite real number (or array of them) inside the bounds.
+    """Return `value` if it is a real number (or array of them), finite in double precision and inside the bounds.
 
-    NumPy's integers come back as int, arrays of them as float64, so that later products cannot wrap round.
+    NumPy's integers come back as int, arrays of them and half precision as float64, so that later products cannot wrap round.
     """
-    kind = "a number or an array of numbers" if arrays else "a number"
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    if isinstance(value, np.integer):
-        value = int(value)
-    if isinstance(value, np.ndarray) and arrays:
-        if value.dtype.kind in "iu":
-            value = value.astype(np.float64)
-        elif value.dtype.kind != "f":
-            raise _error(TypeError, name, kind, _typed(value))
-    elif isinstance(value, bool) or not isinstance(value, Real):
-        raise _error(TypeError, name, kind, _typed(value))
-    words, ok = [], np.asarray(True if isinstance(value, Rational) else np.isfinite(value))
-    comparisons = (("above", above), ("at least", at_least), ("below", below), ("at most", at_most))
-    for relation, bound in comparisons:
-        if bound is None:
-            continue
-        text, limit = _bound(bound)
-        words.append(f"{relation} {text}")
-        holds = {
-            "above": value > limit,
-            "at least": value >= limit,
-            "below": value < limit,
-            "at most": value <= limit,
-        }[relation]
-        ok = ok & holds
-    if not np.all(ok):
-        constraint = " ".join(["finite", "and", " and ".join(words)] if words else ["finite"])
+    if type(value) is not float:
+        value = _real(name, value, arrays)
+    ok = _finite(value)
+    given = zip(_RELATIONS, (above, at_least, below, at_most), strict=True)
+    bounds = [(relation, bound) for relation, bound in given if bound is not None]
+    for relation, bound in bounds:
+        ok = ok & _RELATIONS[relation](value, bound[1] if isinstance(bound, tuple) else bound)
+    if ok is not True and not np.all(ok):
+        words = " and ".join(f"{relation} {_bound(bound)[0]}" for relation, bound in bounds)
+        ok = np.asarray(ok)
         came = str(np.broadcast_to(value, ok.shape)[~ok][0] if isinstance(value, np.ndarray) else value)
-        raise _error(ValueError, name, constraint, came, hint)
+        raise _error(ValueError, name, "finite and " + words if words else "finite", came, hint)
     return value
+
+
+_TOO_FAR = "the arguments are too far apart for floating point"
+
+
+def arithmetic(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function of numbers and arrays refuse a result that is not finite, and arrays that do not broadcast.
+
+    Fractions beside arrays become floats, and NumPy does not warn of what is refused.
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if any(isinstance(value, np.ndarray) for value in (*args, *kwargs.values())):
+            arguments = signature.bind(*args, **kwargs).arguments
+            shapes = {name: value.shape for name, value in arguments.items() if isinstance(value, np.ndarray)}
+            try:
+                np.broadcast_shapes(*shapes.values())
+            except ValueError:
+                came = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+                raise ValueError(f"shapes must broadcast, got {came}") from None
+            args = tuple(map(_as_float, args))
+            kwargs = {name: _as_float(value) for name, value in kwargs.items()}
+        try:
+            with np.errstate(all="ignore"):
+                result = function(*args, **kwargs)
+        except (OverflowError, ZeroDivisionError):
+            raise ValueError(f"the result must be finite; {_TOO_FAR}") from None
+        for value in result if isinstance(result, tuple) else (result,):
+            number("the result", value, arrays=True, hint=_TOO_FAR)
+        return result
+
+    return checked
+
+
+def _as_float(value: Any) -> Any:
+    """Return a Fraction as a float: NumPy would make arrays of objects."""
+    return float(value) if isinstance(value, Fraction) and abs(value) <= _LARGEST else value
+
+
+def rounding(*values: Number) -> float:
+    """Return the relative spacing of the least precise of these numbers; 0 if all are exact."""
+    return max(0.0 if isinstance(value, Rational) else float(np.finfo(np.result_type(value)).eps) for value in values)
 
 
 def integer(name: str, value: object, low: int = 1, high: Bound = None, *, hint: str = "") -> int:
     """Return `value` as an int if it is an integer from `low` to `high`."""
-    text, limit = _bound(high) if high is not None else ("", math.inf)
-    constraint = f"an integer from {low} to {text}" if high is not None else f"an integer, at least {low}"
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise _error(TypeError, name, constraint, _typed(value))
-    if not low <= value <= limit:
-        raise _error(ValueError, name, constraint, str(value), hint)
+    if type(value) is not int and (isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, np.integer))):
+        raise _error(TypeError, name, _range(low, high), _typed(value))
+    if not low <= value <= (sys.maxsize if high is None else high[1] if isinstance(high, tuple) else high):
+        hint = f"it must fit into {sys.maxsize.bit_length() + 1} bits" if high is None and value > sys.maxsize else hint
+        raise _error(ValueError, name, _range(low, high), _shown(int(value)), hint)
     return int(value)
+
+
+def _range(low: int, high: Bound) -> str:
+    return f"an integer, at least {low}" if high is None else f"an integer from {low} to {_bound(high)[0]}"
 
 
 def choice(name: str, value: object, options: Collection[str], hint: str = "") -> str:

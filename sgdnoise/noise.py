@@ -80,9 +80,16 @@ def _left_out(batch_size: Number, n_train: Number, replace: bool) -> Number:
     return n_train if replace else n_train - batch_size
 
 
-def _finite(result: Number) -> Number:
-    """Refuse a result that has overflowed."""
-    return check.number("the result", result, arrays=True, hint="the arguments are too far apart for floating point")
+def _positive(result: Number) -> Number:
+    """Refuse a result that has become 0."""
+    if not np.all(result):
+        check.number("the result", result, above=0, arrays=True, hint="the arguments are too far apart for floating point")
+    return result
+
+
+def _at_least(bound: int, result: Number) -> Number:
+    """Lift what rounding has put below a bound."""
+    return np.maximum(result, bound) if isinstance(result, np.ndarray) else max(result, type(result)(bound))
 
 
 def _check_momentum(momentum: Number) -> Number:
@@ -93,6 +100,7 @@ def _check_learning_rate(learning_rate: Number) -> Number:
     return check.number("learning_rate", learning_rate, above=0, arrays=True)
 
 
+@check.arithmetic
 def noise_scale(
     learning_rate: Number, batch_size: Number, n_train: Number, *, momentum: Number = 0, replace: bool = False
 ) -> Number:
@@ -152,9 +160,10 @@ def noise_scale(
     """
     learning_rate, momentum = _check_learning_rate(learning_rate), _check_momentum(momentum)
     batch_size, n_train = _check_batch(batch_size, n_train, replace)
-    return _finite(learning_rate * _left_out(batch_size, n_train, replace) / (batch_size * (1 - momentum)))
+    return learning_rate * _left_out(batch_size, n_train, replace) / (batch_size * (1 - momentum))
 
 
+@check.arithmetic
 def learning_rate_for(
     noise_scale: Number, batch_size: Number, n_train: Number, *, momentum: Number = 0, replace: bool = False
 ) -> Number:
@@ -185,9 +194,10 @@ def learning_rate_for(
     """
     noise_scale, momentum = check.number("noise_scale", noise_scale, above=0, arrays=True), _check_momentum(momentum)
     batch_size, n_train = _check_noisy_batch(batch_size, n_train, replace)
-    return _finite(noise_scale * (1 - momentum) * batch_size / _left_out(batch_size, n_train, replace))
+    return _positive(noise_scale * (1 - momentum) * batch_size / _left_out(batch_size, n_train, replace))
 
 
+@check.arithmetic
 def batch_size_for(
     noise_scale: Number, learning_rate: Number, n_train: Number, *, momentum: Number = 0, replace: bool = False
 ) -> Number:
@@ -221,12 +231,13 @@ def batch_size_for(
     replace = check.flag("replace", replace)
     if replace:
         noise_scale = check.number("noise_scale", noise_scale, above=0, arrays=True)
-        return _finite(n_train * learning_rate / (noise_scale * (1 - momentum)))
+        return _positive(n_train * learning_rate / (noise_scale * (1 - momentum)))
     noise_scale = check.number("noise_scale", noise_scale, at_least=0, arrays=True)
     # N over a sum that is at least 1, so that rounding cannot lift B above N.
-    return n_train / (1 + noise_scale * (1 - momentum) / learning_rate)
+    return _positive(n_train / (1 + noise_scale * (1 - momentum) / learning_rate))
 
 
+@check.arithmetic
 def momentum_for(
     noise_scale: Number, learning_rate: Number, batch_size: Number, n_train: Number, *, replace: bool = False
 ) -> Number:
@@ -261,17 +272,20 @@ def momentum_for(
     """
     learning_rate = _check_learning_rate(learning_rate)
     batch_size, n_train = _check_noisy_batch(batch_size, n_train, replace)
+    noise_scale = check.number("noise_scale", noise_scale, above=0, arrays=True)
     without = learning_rate * _left_out(batch_size, n_train, replace) / batch_size
-    noise_scale = check.number(
-        "noise_scale",
-        noise_scale,
-        at_least=("g without momentum", without),
-        arrays=True,
-        hint="momentum only adds noise; lower the learning rate or grow the batch",
-    )
-    return 1 - without / noise_scale
+    momentum = 1 - without / noise_scale
+    if not np.all(momentum >= -8 * check.rounding(noise_scale, without)):  # as far as rounding takes a g without momentum
+        hint = "momentum only adds noise; lower the learning rate or grow the batch"
+        check.number("noise_scale", noise_scale, at_least=("g without momentum", without), arrays=True, hint=hint)
+    if np.any(momentum >= 1):
+        largest = without / check.rounding(noise_scale, without)
+        hint = "beyond it momentum cannot be told from 1"
+        check.number("noise_scale", noise_scale, below=("g without momentum over rounding", largest), arrays=True, hint=hint)
+    return _at_least(0, momentum)
 
 
+@check.arithmetic
 def linear_scaling_error(factor: Number, batch_size: Number, n_train: Number) -> Number:
     """Relative change of the exact noise scale when learning rate and batch size grow together.
 
@@ -304,10 +318,15 @@ def linear_scaling_error(factor: Number, batch_size: Number, n_train: Number) ->
     batch_size, n_train = _check_noisy_batch(batch_size, n_train, replace=False)
     factor = check.number("factor", factor, above=0, arrays=True)
     grown = factor * batch_size
-    check.number("factor * batch_size", grown, at_most=("n_train", n_train), arrays=True, hint=_TOO_LARGE)
-    return -(factor - 1) * batch_size / (n_train - batch_size)
+    if np.any(
+        grown > n_train * (1 + 2 * check.rounding(factor, grown))
+    ):  # n_train / batch_size is a factor, also if rounded up
+        check.number("factor * batch_size", grown, at_most=("n_train", n_train), arrays=True, hint=_TOO_LARGE)
+    change = -(factor - 1) * batch_size / (n_train - batch_size)
+    return _at_least(-1, change)
 
 
+@check.arithmetic
 def lost_epochs(batch_size: Number, n_train: Number, momentum: Number) -> Number:
     """Epochs that momentum takes to catch up with a change of the noise scale.
 
@@ -337,6 +356,7 @@ def lost_epochs(batch_size: Number, n_train: Number, momentum: Number) -> Number
     return batch_size / (n_train * (1 - _check_momentum(momentum)))
 
 
+@check.arithmetic
 def temperature(noise_scale: Number, gradient_variance: Number) -> Number:
     """Temperature of the Langevin equation that SGD resembles: k_B T = g f / 2.
 
@@ -380,6 +400,7 @@ class AdamSettings(NamedTuple):
     eps: Number
 
 
+@check.arithmetic
 def adam_square_root_rule(factor: Number, learning_rate: Number, b1: Number, b2: Number, eps: Number) -> AdamSettings:
     """Adam's settings for a batch size multiplied by a factor, by the square-root rule.
 
@@ -427,8 +448,9 @@ def adam_square_root_rule(factor: Number, learning_rate: Number, b1: Number, b2:
     decays = []
     for name, b in (("b1", b1), ("b2", b2)):
         forgets = factor * (1 - check.number(name, b, at_least=0, below=1, arrays=True))
-        hint = "the batch size has grown too far for the rule"
-        check.number(f"factor * (1 - {name})", forgets, at_most=1, arrays=True, hint=hint)
-        decays.append(1 - forgets)
+        if np.any(forgets > 1 + factor * check.rounding(factor, b)):  # .95 is rounded, and so is 20 (1 - .95) = 1
+            hint = "the batch size has grown too far for the rule"
+            check.number(f"factor * (1 - {name})", forgets, at_most=1, arrays=True, hint=hint)
+        decays.append(_at_least(0, 1 - forgets))
     root = np.sqrt(factor) if isinstance(factor, np.ndarray) else math.sqrt(factor)
     return AdamSettings(learning_rate * root, decays[0], decays[1], eps / root)

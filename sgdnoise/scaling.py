@@ -143,7 +143,9 @@ def convert(
 
     def setting(eps: float, batch: int, m: float) -> Setting:
         g_now = noise_scale(eps, batch, n_train, momentum=m)
-        return Setting(eps, batch, m, g_now, g_now / g - 1, n_train // batch, lost_epochs(batch, n_train, m))
+        hint = "the two settings are too far apart for floating point"
+        change = check.number("the change of g", g_now / g - 1, hint=hint)
+        return Setting(eps, batch, m, g_now, change, n_train // batch, lost_epochs(batch, n_train, m))
 
     linear, exact, warnings = None, None, []
     if to_batch_size is not None:
@@ -154,8 +156,8 @@ def convert(
         else:
             warnings.append("the full batch has no noise: no learning rate keeps g")
     else:
-        rate = learning_rate if to_learning_rate is None else float(check.number("learning_rate", to_learning_rate, above=0))
-        m = momentum if to_momentum is None else float(check.number("momentum", to_momentum, at_least=0, below=1))
+        rate = learning_rate if to_learning_rate is None else float(check.number("to_learning_rate", to_learning_rate, above=0))
+        m = momentum if to_momentum is None else float(check.number("to_momentum", to_momentum, at_least=0, below=1))
         wanted = batch_size_for(g, rate, n_train, momentum=m)
         exact = setting(rate, min(max(1, round(wanted)), n_train - 1), m)
         if abs(exact.noise_scale_change) > 0.01:

@@ -30,7 +30,7 @@ from itertools import pairwise
 import numpy as np
 
 from . import _checks as check
-from .noise import batch_size_for, learning_rate_for, noise_scale
+from .noise import learning_rate_for, noise_scale
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,8 @@ class Schedule:
         array([389.625,  77.125])
         """
         n_train = self._check_n_train(n_train)
-        return np.array([noise_scale(s.learning_rate, s.batch_size, n_train, momentum=momentum) for s in self.stages])
+        rates, batch_sizes = np.array([(s.learning_rate, s.batch_size) for s in self.stages]).T
+        return np.asarray(noise_scale(rates, batch_sizes, n_train, momentum=momentum))
 
     def table(self, n_train: int | None = None, momentum: float = 0) -> str:
         """Lay the schedule out as text, one line a stage, without a newline at the end.
@@ -281,8 +282,9 @@ def grow_batch(
     Returns
     -------
     Schedule
-        Stages of the same lengths. Batch sizes are whole; where rounding leaves a rest, the learning rate takes it up, so that
-        eps/B (or g) of each stage is that of `schedule`.
+        Stages of the same lengths. Batch sizes are rounded down; the learning rate of that stage takes up the rest, so that
+        eps/B (or g) of each stage is that of `schedule`, and no growth raises a learning rate. Rounding is not carried over to
+        the next stage.
 
     Notes
     -----
@@ -322,24 +324,29 @@ def grow_batch(
             check.integer("batch_size", stage.batch_size, 1, ("n_train - 1", n_train - 1), hint=hint)
         cap = min(cap, n_train - 1)
 
-    def noise(stage: Stage) -> float:
-        return float(noise_scale(stage.learning_rate, stage.batch_size, n_train, replace=not exact))
-
-    stages = [first]
-    drops = 0
-    for before, stage in pairwise(schedule.stages):
-        learning_rate, batch_size, target = stages[-1].learning_rate, stages[-1].batch_size, noise(stage)
-        drop = target < noise(before) * (1 - 1e-9)  # rounding is not a drop
-        if drop and (n_drops is None or drops < n_drops):
+    batch_sizes = np.array([float(stage.batch_size) for stage in schedule])
+    noise = noise_scale(np.array([stage.learning_rate for stage in schedule]), batch_sizes, n_train, replace=not exact)
+    # The learning rate and the batch size that go from stage to stage are not rounded, or rounding would be fed back.
+    rate, batch_size, level, drops, carried = first.learning_rate, float(first.batch_size), float(noise[0]), 0, []
+    for target in noise.tolist():
+        if math.isclose(target, level):  # rounding is not a drop
+            pass
+        elif target < level and (n_drops is None or drops < n_drops):
             drops += 1
-            wanted = batch_size_for(target, learning_rate, n_train, replace=not exact)
-            batch_size = round(min(wanted, cap))
-            if not math.isclose(batch_size, wanted):
-                learning_rate = learning_rate_for(target, batch_size, n_train, replace=not exact)
+            wanted = n_train / (1 + target / rate) if exact else n_train * (rate / target)
+            batch_size = min(wanted, cap)
+            if wanted > cap:
+                rate = learning_rate_for(target, cap, n_train, replace=not exact)
+            level = target
         else:
-            learning_rate = learning_rate_for(target, batch_size, n_train, replace=not exact)
-        stages.append(Stage(stage.n_epochs, learning_rate, batch_size))
-    return Schedule(stages)
+            rate, level = rate * (target / level), target
+        carried.append((rate, batch_size))
+    rates, sizes = np.transpose(carried)
+    whole = np.floor(sizes * (1 + 1e-9))  # down, so that no learning rate exceeds the one carried; 639.9999999999 is 640
+    rest = learning_rate_for(noise, whole, n_train, replace=not exact)
+    learning_rates = np.where(np.isclose(rest, rates, rtol=1e-9, atol=0), rates, rest)
+    converted = zip(schedule, learning_rates.tolist(), whole.tolist(), strict=True)
+    return Schedule([Stage(stage.n_epochs, eps, int(b)) for stage, eps, b in converted])
 
 
 def scale_up(
@@ -408,7 +415,8 @@ def scale_up(
 
     stages = []
     for stage in schedule:
-        wanted = stage.batch_size * batch_factor
+        hint = "the change is too large for floating point"
+        wanted = check.number("the batch size asked for", stage.batch_size * batch_factor, above=0, hint=hint)
         batch_size = max(1, round(min(wanted, cap)))
         rest = 1.0 if math.isclose(batch_size, wanted) else batch_size / wanted
         stages.append(replace(stage, learning_rate=stage.learning_rate * rate_factor * rest, batch_size=batch_size))

@@ -150,8 +150,8 @@ def test_a_batch_of_a_tenth_of_the_data_is_not_yet_warned_of(capsys, command, la
     [
         ([*CONVERT, "--to-batch-size", "60000"], "to_batch_size must be an integer from 1 to n_train=50000, got 60000"),
         ([*CONVERT, "--to-batch-size", "0"], "to_batch_size must be an integer from 1"),
-        ([*CONVERT, "--to-momentum", "1.0"], "momentum must be"),
-        ([*CONVERT, "--to-learning-rate", "nan"], "learning_rate must be finite"),
+        ([*CONVERT, "--to-momentum", "1.0"], "to_momentum must be"),
+        ([*CONVERT, "--to-learning-rate", "nan"], "to_learning_rate must be finite"),
         ([*CONVERT], "one of the arguments --to-batch-size"),
         (
             ["convert", "--learning-rate", "0.1", "--batch-size", "9", "--n-train", "9", "--to-batch-size", "1"],

@@ -1,5 +1,7 @@
 """The noise scale: exact identities in rational arithmetic, inverses, and bad input."""
 
+import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -407,3 +409,88 @@ def test_bad_input_is_refused_by_name(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+settings_of_runs = st.tuples(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(-20, 20), st.booleans())
+
+
+@given(settings_of_runs)
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_no_momentum_is_the_momentum_of_g_without_it(case):
+    """The rate that gives g without momentum, and back: 0, where rounding takes g a little below what it must reach."""
+    batch_size, more, log_g, replace = case
+    g, n_train = math.exp(log_g), batch_size + more
+    rate = learning_rate_for(g, batch_size, n_train, replace=replace)
+    for like in (float, np.float64, lambda x: np.full(3, x)):
+        momentum = momentum_for(like(g), like(rate), batch_size, n_train, replace=replace)
+        assert np.all((momentum >= 0) & (momentum < 2e-15))
+    with pytest.raises(ValueError, match="noise_scale must be finite and at least g without momentum="):
+        momentum_for(g, rate * (1 + 1e-14), batch_size, n_train, replace=replace)
+    with pytest.raises(ValueError, match="noise_scale must be finite and at least g without momentum="):
+        momentum_for(Fraction(1, 10), Fraction(1, 10) + Fraction(1, 10**20), 500, 1000)  # what is exact has no rounding
+
+
+@pytest.mark.parametrize(("batch_size", "n_train"), [(19, 21), (1, 3), (49, 50), (7, 10**6)])
+def test_a_factor_may_reach_the_full_batch_in_spite_of_rounding(batch_size, n_train):
+    """At K B = N the relative change of g is -1, also if K = N/B was rounded up."""
+    for factor in (n_train / batch_size, np.nextafter(n_train / batch_size, np.inf), Fraction(n_train, batch_size)):
+        assert linear_scaling_error(factor, batch_size, n_train) == pytest.approx(-1, abs=1e-15 * n_train)
+        assert linear_scaling_error(factor, batch_size, n_train) >= -1
+    with pytest.raises(ValueError, match="factor \\* batch_size must be finite and at most n_train"):
+        linear_scaling_error(n_train / batch_size * (1 + 1e-14), batch_size, n_train)
+
+
+@pytest.mark.parametrize(("factor", "b"), [(20, 0.95), (10, 0.9), (3, 2 / 3), (1000, 0.999), (7, np.float64(6 / 7))])
+def test_decays_may_reach_0_in_spite_of_rounding(factor, b):
+    b1, b2 = adam_square_root_rule(factor, 1e-3, b, b, 1e-8)[1:3]
+    assert 0 <= b1 == b2 < factor * 3e-16
+    with pytest.raises(ValueError, match="factor \\* \\(1 - b1\\) must be finite and at most 1"):
+        adam_square_root_rule(factor * (1 + 1e-12), 1e-3, b, b, 1e-8)
+
+
+FAR = "the arguments are too far apart for floating point"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: momentum_for(1e20, 0.1, 100, 1000), "noise_scale must be finite and below g without momentum over rounding="),
+        (
+            lambda: momentum_for(np.array([2.0, 1e20]), 0.1, 100, 1000),
+            "noise_scale must be finite and below g without momentum",
+        ),
+        (lambda: batch_size_for(1e300, 1e-10, 1000), f"the result must be finite and above 0, got 0.0; {FAR}"),
+        (lambda: learning_rate_for(5e-324, 1, 1000), f"the result must be finite and above 0, got 0.0; {FAR}"),
+        (lambda: temperature(1e308, 1e308), f"the result must be finite, got inf; {FAR}"),
+        (lambda: temperature(np.array([1e308]), 1e308), f"the result must be finite, got inf; {FAR}"),
+        (lambda: lost_epochs(1e308, 1e-308, 0.9), "batch_size must be finite and at most n_train=1e-308"),
+        (lambda: linear_scaling_error(1e308, 1e10, 1e308), "factor * batch_size must be finite and at most n_train=1e+308"),
+        (lambda: noise_scale(10**400, 32, 1000), "learning_rate must be finite and above 0, got 1000"),
+        (lambda: noise_scale(Fraction(10**400), 32, 1000), "learning_rate must be finite and above 0, got 1000"),
+        (lambda: noise_scale(np.float32(1e38), 1, 10**6), f"the result must be finite, got inf; {FAR}"),
+        (
+            lambda: noise_scale(0.1, np.array([1, 2]), np.array([5, 6, 7])),
+            "shapes must broadcast, got batch_size (2,), n_train (3,)",
+        ),
+    ],
+)
+def test_what_floating_point_cannot_hold_is_refused_without_a_warning(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
+
+
+@pytest.mark.parametrize(
+    "value", [np.timedelta64(3), np.ma.masked_array([1.0, 2.0], [0, 1]), np.ma.masked, np.ones((1, 1)).view(np.matrix), b"1"]
+)
+def test_what_is_no_number_is_refused(value):
+    for i, name in enumerate(("learning_rate", "batch_size", "n_train")):
+        arguments = [0.1, 10, 1000]
+        arguments[i] = value
+        with pytest.raises(TypeError, match=f"^{name} must be a number or an array of numbers, got "):
+            noise_scale(*arguments)
+
+
+def test_half_precision_is_computed_in_double():
+    assert noise_scale(np.float16(60000), 1, 1000) == 60000.0 * 999
+    np.testing.assert_array_equal(noise_scale(np.array([60000, 0.5], np.float16), 1, 1000), [59940000.0, 499.5])
+    np.testing.assert_array_equal(noise_scale(Fraction(1, 2), np.array([1.0, 4.0]), 8), [3.5, 0.5])

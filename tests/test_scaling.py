@@ -1,6 +1,7 @@
 """Conversion at equal noise scale: both rules in rational arithmetic, where they have no answer, warnings, and bad input."""
 
 import json
+import re
 from dataclasses import asdict, astuple
 from fractions import Fraction
 
@@ -158,8 +159,16 @@ def test_an_answer_is_plain_data_in_a_fixed_order():
             ValueError,
             "exactly one of to_batch_size, to_learning_rate and to_momentum must be given, got 0",
         ),
-        ({"to_momentum": 0.0}, ValueError, "must be given, got 2"),
-        ({"to_learning_rate": 1.0}, ValueError, "must be given, got 2"),
+        (
+            {"to_momentum": 0.0},
+            ValueError,
+            "exactly one of to_batch_size, to_learning_rate and to_momentum must be given, got 2",
+        ),
+        (
+            {"to_learning_rate": 1.0},
+            ValueError,
+            "exactly one of to_batch_size, to_learning_rate and to_momentum must be given, got 2",
+        ),
         ({"to_batch_size": 0}, ValueError, "to_batch_size must be an integer from 1 to n_train=1000, got 0"),
         ({"to_batch_size": 1001}, ValueError, "to_batch_size must be an integer from 1 to n_train=1000, got 1001"),
         ({"to_batch_size": 10.5}, TypeError, "to_batch_size must be an integer"),
@@ -178,14 +187,25 @@ def test_an_answer_is_plain_data_in_a_fixed_order():
         ({"momentum": 1}, ValueError, "momentum must be finite and at least 0 and below 1"),
         ({"momentum": -0.1}, ValueError, "momentum must be finite and at least 0 and below 1"),
         ({"momentum": np.array([0.1, 0.2])}, TypeError, "momentum must be a number"),
-        ({"to_batch_size": None, "to_learning_rate": 0.0}, ValueError, "learning_rate must be finite and above 0"),
-        ({"to_batch_size": None, "to_learning_rate": np.array([0.1, 0.2])}, TypeError, "learning_rate must be a number"),
-        ({"to_batch_size": None, "to_momentum": 1.0}, ValueError, "momentum must be finite and at least 0 and below 1"),
-        ({"to_batch_size": None, "to_momentum": -0.1}, ValueError, "momentum must be finite and at least 0 and below 1"),
-        ({"to_batch_size": None, "to_momentum": np.array([0.1, 0.2])}, TypeError, "momentum must be a number"),
+        ({"to_batch_size": None, "to_learning_rate": 0.0}, ValueError, "to_learning_rate must be finite and above 0"),
+        ({"to_batch_size": None, "to_learning_rate": np.array([0.1, 0.2])}, TypeError, "to_learning_rate must be a number"),
+        ({"to_batch_size": None, "to_momentum": 1.0}, ValueError, "to_momentum must be finite and at least 0 and below 1"),
+        ({"to_batch_size": None, "to_momentum": -0.1}, ValueError, "to_momentum must be finite and at least 0 and below 1"),
+        ({"to_batch_size": None, "to_momentum": np.array([0.1, 0.2])}, TypeError, "to_momentum must be a number"),
     ],
 )
 def test_bad_arguments(change, error, message):
     arguments = {"learning_rate": 0.1, "batch_size": 10, "n_train": 1000, "momentum": 0.5, "to_batch_size": 100}
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match="^" + re.escape(message)):
         convert(**(arguments | change))
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "change"),
+    [(1e-200, {"to_learning_rate": 1e200}), (1e306, {"to_batch_size": 999}), (1e307, {"to_momentum": 0.99})],
+)
+def test_what_overflows_is_refused(learning_rate, change):
+    with pytest.raises(
+        ValueError, match=r"^the (result|change of g) must be finite, got inf; .* too far apart for floating point"
+    ):
+        convert(learning_rate, 1, 1000, **change)

@@ -1,5 +1,7 @@
 """Schedules: every row of the papers' experiments, conversion invariants, and bad input."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -219,11 +221,50 @@ def test_a_rounding_difference_is_not_a_drop():
     assert [stage.batch_size for stage in grow_batch(stages, 50_000, n_drops=1)] == [128, 128, 640]
 
 
-def test_batch_sizes_are_rounded_to_the_nearest():
-    for factor, expected in ((1.24, 12), (1.26, 13)):
-        assert (
-            grow_batch(step_decay(0.1, 10, milestones=(1,), n_epochs=2, factor=factor), 1000).stages[1].batch_size == expected
-        )
+def test_batch_sizes_are_rounded_down_and_the_rate_takes_the_rest():
+    for factor, batch_size, rest in ((1.24, 12, 1.2 / 1.24), (1.26, 12, 1.2 / 1.26), (1.3, 13, 1), (1.99, 19, 1.9 / 1.99)):
+        stage = grow_batch(step_decay(0.1, 10, milestones=(1,), n_epochs=2, factor=factor), 1000).stages[1]
+        assert (stage.batch_size, stage.learning_rate) == (batch_size, pytest.approx(0.1 * rest, rel=1e-12))
+
+
+def geometric(rate, batch_size, factor, n):
+    """A decay by `factor` after each epoch."""
+    return Schedule([Stage(1, rate * factor**-k, batch_size) for k in range(n)])
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    ("batch_size", "factor", "n"),
+    [(16, 1 / 0.98, 200), (2, 1.2, 10), (2, 1.0045, 10), (3, 1.2, 10), (1, 1.001, 5000), (100, 1.0000001, 3000), (7, 3, 5)],
+)
+def test_rounding_is_not_fed_back(batch_size, factor, n, exact):
+    """Batch size k is the whole part of the one that the whole decay up to there asks for, whatever was rounded before."""
+    decay = geometric(0.1, batch_size, factor, n)
+    grown = grow_batch(decay, 50_000, exact=exact)
+    for k, (before, stage) in enumerate(zip(decay, grown, strict=True)):
+        # Exact g: N/B - 1 falls by the factor.
+        ideal = 50_000 / (1 + (50_000 / batch_size - 1) / factor**k) if exact else batch_size * factor**k
+        assert stage.batch_size == int(ideal * (1 + 1e-9))
+        assert stage.learning_rate <= 0.1 * (1 + 1e-9)
+        kept = [s.learning_rate / s.batch_size * (50_000 - s.batch_size if exact else 1) for s in (before, stage)]
+        assert kept[1] == pytest.approx(kept[0], rel=2e-9)
+
+
+def test_a_cap_and_kept_drops_change_the_rate_for_all_that_follows():
+    decay = geometric(0.1, 3, 1.3, 8)
+    capped = grow_batch(decay, 1000, max_batch_size=5)
+    assert [s.batch_size for s in capped] == [3, 3, 5, 5, 5, 5, 5, 5]
+    np.testing.assert_allclose([s.learning_rate for s in capped][2:], [0.1 * 5 / 3 / 1.3**k for k in range(2, 8)])
+    hybrid = grow_batch(decay, 1000, n_drops=2)  # 3, 3.9, 5.07 and no further
+    assert [s.batch_size for s in hybrid] == [3, 3, 5, 5, 5, 5, 5, 5]
+    np.testing.assert_allclose([s.learning_rate for s in hybrid][2:], [0.1 * 5 / 3 / 1.3**k for k in range(2, 8)])
+
+
+def test_drifts_smaller_than_rounding_add_up_to_drops():
+    decay = geometric(0.1, 1000, 1 + 5e-10, 2001)  # 1e-6 in all, and less than 1e-9 in any step
+    assert grow_batch(decay, 10**7).stages[-1].learning_rate == pytest.approx(0.1 / (1 + 5e-10) ** 2000, rel=2e-9)
+    larger = Schedule([Stage(1, stage.learning_rate, 10**6) for stage in decay])
+    assert grow_batch(larger, 10**8).stages[-1].batch_size == 1_000_001
 
 
 def test_milestones_may_be_an_array():
@@ -392,7 +433,7 @@ def test_str_is_the_table():
         (
             lambda: scale_up(paper(), 50_000, learning_rate=1e308),
             ValueError,
-            "learning_rate must be finite and above 0, got nan",
+            "the batch size asked for must be finite and above 0, got inf; the change is too large for floating point",
         ),
         (lambda: grow_batch(paper(), 50_000, exact=1), TypeError, "exact must be True or False, got 1 of type int"),
         (
@@ -419,3 +460,28 @@ def test_bad_input_is_refused_by_name(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Stage(2, np.longdouble("1e4000"), 5), "learning_rate must be finite and above 0, got 1e+4000"),
+        (
+            lambda: Stage(10**30, 0.1, 5),
+            "n_epochs must be an integer, at least 1, got 1000000000000000000000000000000; it must fit",
+        ),
+        (lambda: paper().n_updates(10**400), "n_train must be an integer, at least 1, got 1000"),
+        (
+            lambda: scale_up(Schedule([Stage(1, 1e300, 1)]), 10, learning_rate=1e-300),
+            "the batch size asked for must be finite and",
+        ),
+        (
+            lambda: scale_up(Schedule([Stage(1, 1e-300, 1)]), 10, learning_rate=1e300),
+            "the batch size asked for must be finite and",
+        ),
+        (lambda: Schedule([Stage(1, 1e308, 1)]).noise_scale(1000), "the result must be finite, got inf"),
+    ],
+)
+def test_what_floating_point_cannot_hold_is_refused(call, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        call()
