@@ -10,13 +10,14 @@ Wrong kind is a `TypeError`, wrong value a `ValueError`. NaN and infinity are re
 from __future__ import annotations
 
 import inspect
+import math
 import operator
 import sys
 from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from functools import wraps
 from numbers import Rational, Real
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, cast
 
 import numpy as np
 
@@ -28,6 +29,11 @@ Number = Any
 
 Bound = Any
 """A number, or a pair (name, number) when the bound is another argument."""
+
+
+if TYPE_CHECKING:
+    Seed = np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | Sequence[int] | int | None
+    """What `generator` makes one of. (At run time it would load numpy.random, which `import sgdnoise` has no need of.)"""
 
 
 def _bound(bound: Bound) -> tuple[str, Number]:
@@ -53,15 +59,15 @@ def _typed(value: object) -> str:
     return f"{_shown(value)} of type {type(value).__name__}"
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, form: Callable[[object], str] = repr) -> str:
     """Return the repr, also of what has none: an integer of more digits than Python prints, or an object whose repr fails."""
     try:
-        return repr(value)
+        return form(value)
     except Exception:
         return "a value that cannot be shown"
 
 
-def plain_array(value: object) -> bool:
+def plain_array(value: object) -> TypeGuard[np.ndarray]:
     """Whether `value` is an array that does what arrays do: not a masked array, nor a matrix."""
     return isinstance(value, np.ndarray) and not isinstance(value, (np.ma.MaskedArray, np.matrix))
 
@@ -93,10 +99,11 @@ def _real(name: str, value: Any, arrays: bool) -> Number:
     raise _error(TypeError, name, "a number or an array of numbers" if arrays else "a number", _typed(value))
 
 
-def _finite(value: Number) -> Any:
+def _finite(value: Any) -> Any:
     """Whether a number, or each of an array, is finite in double precision."""
     if isinstance(value, (float, Rational)):
-        return abs(value) <= _LARGEST  # False for NaN
+        exact: Any = value
+        return bool(-_LARGEST <= exact <= _LARGEST)  # False for NaN
     with np.errstate(over="ignore"):  # long double
         return np.isfinite(np.asarray(value).astype(np.float64))
 
@@ -114,21 +121,24 @@ def number(
 ) -> Number:
     """Return `value` if it is a real number (or array of them), finite in double precision and inside the bounds.
 
-    NumPy's integers come back as int, arrays of them and half precision as float64, so that later products cannot wrap round.
+    NumPy's integers come back as int, arrays of them and half precision as float64, so that later products cannot wrap round; a
+    long double as float.
     """
     if type(value) is not float:
         value = _real(name, value, arrays)
     ok = _finite(value)
     given = zip(_RELATIONS, (above, at_least, below, at_most), strict=True)
     bounds = [(relation, bound) for relation, bound in given if bound is not None]
+    # Comparisons with float32 would narrow the bound; long double does not compare with Fractions.
+    compared = float(value) if isinstance(value, (np.float32, np.longdouble)) else value
     for relation, bound in bounds:
-        ok = ok & _RELATIONS[relation](value, bound[1] if isinstance(bound, tuple) else bound)
+        ok = ok & _RELATIONS[relation](compared, bound[1] if isinstance(bound, tuple) else bound)
     if ok is not True and not np.all(ok):
         words = " and ".join(f"{relation} {_bound(bound)[0]}" for relation, bound in bounds)
         ok = np.asarray(ok)
-        came = str(np.broadcast_to(value, ok.shape)[~ok][0] if isinstance(value, np.ndarray) else value)
+        came = _shown(np.broadcast_to(value, ok.shape)[~ok][0] if isinstance(value, np.ndarray) else value, str)
         raise _error(ValueError, name, "finite and " + words if words else "finite", came, hint)
-    return value
+    return compared if isinstance(value, np.longdouble) else value
 
 
 _TOO_FAR = "the arguments are too far apart for floating point"
@@ -142,7 +152,7 @@ def arithmetic(function: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(function)
 
     @wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    def checked(*args: Any, **kwargs: Any) -> Any:
         if any(isinstance(value, np.ndarray) for value in (*args, *kwargs.values())):
             arguments = signature.bind(*args, **kwargs).arguments
             shapes = {name: value.shape for name, value in arguments.items() if isinstance(value, np.ndarray)}
@@ -151,8 +161,7 @@ def arithmetic(function: Callable[P, R]) -> Callable[P, R]:
             except ValueError:
                 came = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
                 raise ValueError(f"shapes must broadcast, got {came}") from None
-            args = tuple(map(_as_float, args))
-            kwargs = {name: _as_float(value) for name, value in kwargs.items()}
+            args, kwargs = (), {name: _as_float(value) for name, value in arguments.items()}
         try:
             with np.errstate(all="ignore"):
                 result = function(*args, **kwargs)
@@ -162,7 +171,7 @@ def arithmetic(function: Callable[P, R]) -> Callable[P, R]:
             number("the result", value, arrays=True, hint=_TOO_FAR)
         return result
 
-    return checked
+    return cast(Callable[P, R], checked)
 
 
 def _as_float(value: Any) -> Any:
@@ -199,6 +208,17 @@ def choice(name: str, value: object, options: Collection[str], hint: str = "") -
     return value
 
 
+def precision(name: str, value: Any) -> np.dtype:
+    """Return the dtype of float32 or float64, however it is named."""
+    try:
+        dtype = np.dtype(value)
+    except Exception:
+        dtype = None
+    if value is None or dtype is None or dtype not in _PRECISIONS:
+        raise _error(TypeError, name, "float32 or float64", _shown(value) if dtype is None else str(dtype))
+    return cast(np.dtype, dtype)
+
+
 def flag(name: str, value: object) -> bool:
     """Return `value` as a bool if it is one."""
     if not isinstance(value, (bool, np.bool_)):
@@ -209,7 +229,7 @@ def flag(name: str, value: object) -> bool:
 def float_array(name: str, value: object, shape: tuple[int | str, ...], *, finite: bool = True, hint: str = "") -> np.ndarray:
     """Return `value` if it is a float32 or float64 array of `shape`, where a name stands for any length but 0."""
     wanted = "a float32 or float64 array of shape (" + ", ".join(map(str, shape)) + (",)" if len(shape) == 1 else ")")
-    if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
+    if not plain_array(value) or value.dtype not in (np.float32, np.float64):
         raise _error(TypeError, name, wanted, _typed(value), hint)
     fits = value.ndim == len(shape) and all(
         m > 0 if isinstance(n, str) else m == n for n, m in zip(shape, value.shape, strict=True)
@@ -219,6 +239,49 @@ def float_array(name: str, value: object, shape: tuple[int | str, ...], *, finit
     if finite and not np.isfinite(value).all():
         raise _error(ValueError, name, "finite", f"{np.count_nonzero(~np.isfinite(value))} values that are NaN or infinite")
     return value
+
+
+_PRECISIONS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def floats(name: str, value: Any, like: Any = None, hint: str = "") -> Any:
+    """Return `value` if it is a float32 or float64 array; in the precision of `like`, another one, whose shape it must have.
+
+    That is for what users' functions return: another shape might broadcast unseen. NaN and infinity pass.
+    """
+    if like is not None and type(value) is np.ndarray and value.dtype is like.dtype and value.shape == like.shape:
+        return value  # what comes with every update of training, at once
+    wanted = "a float32 or float64 array" + ("" if like is None else f" of shape {like.shape}")
+    if not (plain_array(value) or isinstance(value, np.floating)) or value.dtype not in _PRECISIONS:
+        raise _error(TypeError, name, wanted, _typed(value), hint)
+    if like is not None and value.shape != like.shape:
+        raise _error(ValueError, name, wanted, f"shape {value.shape}", hint)
+    return value if like is None else value.astype(like.dtype)
+
+
+def finite(name: str, value: Number) -> float:
+    """Return a finite number as a float, at once if it is one."""
+    return value if type(value) is float and abs(value) <= _LARGEST else float(number(name, value))
+
+
+def answer(name: str, value: Number, hint: str = "") -> float:
+    """Return a number as a float, for what users' functions return: it may be NaN or infinite."""
+    if type(value) is float:
+        return value
+    try:
+        return float(_real(name, value, arrays=False))
+    except OverflowError:
+        return math.inf
+    except TypeError:
+        came = f"shape {value.shape}" if plain_array(value) and value.ndim else _typed(value)
+        raise _error(TypeError, name, "a number", came, hint) from None
+
+
+def two(name: str, value: Any, wanted: str) -> tuple[Any, Any]:
+    """Return `value` if it is a pair, for what users' functions return."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise _error(TypeError, name, f"a pair ({wanted})", _typed(value))
+    return value[0], value[1]
 
 
 def series(name: str, value: Number, length: int, meaning: str, **bounds: Any) -> float | np.ndarray:
@@ -232,11 +295,41 @@ def series(name: str, value: Number, length: int, meaning: str, **bounds: Any) -
     return float(value)
 
 
-def pair(name: str, value: object, **bounds: Any) -> tuple[float, float]:
+def sequence(name: str, value: Any, of: str, hint: str = "") -> Sequence[Any]:
+    """Return `value` if it is a tuple, a list or the like, or a plain array."""
+    if isinstance(value, (str, bytes)) or not (isinstance(value, Sequence) or (plain_array(value) and value.ndim)):
+        raise _error(TypeError, name, f"a sequence of {of}", _typed(value), hint)
+    return cast(Sequence[Any], value)
+
+
+def items(name: str, value: Any, length: int) -> Sequence[Any]:
+    """Return `value` if it is a sequence of this length, for what was saved."""
+    if len(sequence(name, value, "what save() gave")) != length:
+        raise _error(ValueError, name, f"a sequence of {length}, as save() gave", f"one of {len(value)}")
+    return cast(Sequence[Any], value)
+
+
+def numbers(name: str, value: Any, **bounds: Any) -> tuple[float, ...]:
+    """Return `value` as a tuple if it is a sequence of numbers inside the bounds."""
+    return tuple(float(number(name, each, **bounds)) for each in sequence(name, value, "numbers"))
+
+
+def pair(name: str, value: Any, **bounds: Any) -> tuple[float, float]:
     """Return `value` if it is two numbers inside the bounds."""
-    if not isinstance(value, Sequence) or len(value) != 2:
-        raise _error(TypeError, name, "a pair of numbers", repr(value))
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 2:
+        raise _error(TypeError, name, "a pair of numbers", _typed(value))
     return float(number(name, value[0], **bounds)), float(number(name, value[1], **bounds))
+
+
+def indices(name: str, value: Any, n_rows: int, n: int) -> None:
+    """Refuse what are not rows of indices of n things; a negative index would wrap round."""
+    wanted = f"an integer array of shape ({n_rows}, n)"
+    if not plain_array(value) or value.dtype.kind not in "iu":
+        raise _error(TypeError, name, wanted, _typed(value))
+    if value.ndim != 2 or len(value) != n_rows or not value.size:
+        raise _error(ValueError, name, wanted, f"shape {value.shape}")
+    if value.astype(np.int64, copy=False).view(np.uint64).max() >= n:  # a negative one is a large one
+        raise _error(ValueError, name, f"indices from 0 to {n - 1}", f"some from {value.min()} to {value.max()}")
 
 
 def function(name: str, value: Any) -> Any:
@@ -254,17 +347,23 @@ def attributes(name: str, value: Any, wanted: Collection[str], hint: str = "") -
     return value
 
 
-def generator(rng: Any) -> np.random.Generator:
-    """Return ``numpy.random.default_rng(rng)`` if `rng` is None, a Generator or a whole number from 0."""
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        rng = integer("rng", rng, 0, hint="a seed, a numpy.random.Generator or None")
+def generator(rng: Any, name: str = "rng") -> np.random.Generator:
+    """Return ``numpy.random.default_rng(rng)`` of what that is documented to take, except legacy generators."""
+    if rng is not None and not isinstance(rng, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
+        several = isinstance(rng, (list, tuple)) or (plain_array(rng) and rng.ndim == 1)
+        for seed in rng if several and len(rng) else [rng]:
+            whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, (bool, np.timedelta64))
+            if not whole or seed < 0:  # a seed may have more than 64 bits
+                hint = "a seed, a numpy.random.Generator, BitGenerator or SeedSequence, or None"
+                came = _shown(int(seed)) if whole else _typed(seed)
+                raise _error(ValueError if whole else TypeError, name, "an integer, at least 0", came, hint)
     return np.random.default_rng(rng)
 
 
 def labels(name: str, value: object, n_examples: int, n_classes: int | None = None) -> np.ndarray:
     """Return `value` if it is one integer label per example, each from 0 (to n_classes - 1, if that is known)."""
     wanted = f"an integer array of shape ({n_examples},)"
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+    if not plain_array(value) or value.dtype.kind not in "iu":
         raise _error(TypeError, name, wanted, _typed(value))
     if value.shape != (n_examples,):
         raise _error(ValueError, name, wanted, f"shape {value.shape}", "one label for each row of X")
@@ -290,10 +389,13 @@ def symmetric_matrix(name: str, value: object, n: int | None = None, *, definite
     asymmetry = float(np.abs(matrix - matrix.T).max())
     if asymmetry > 100 * rounding * np.abs(matrix).max():
         raise ValueError(f"{name} must be symmetric, got entries that differ from their transpose by up to {asymmetry:.3g}")
-    matrix = (matrix + matrix.T) / 2
-    eigenvalues = np.linalg.eigvalsh(matrix)
+    matrix = matrix / 2 + matrix.T / 2
+    largest = float(np.abs(matrix).max()) or 1.0  # divided by, so that no square overflows
+    eigenvalues = np.linalg.eigvalsh(matrix / largest)
     lowest, scale = float(eigenvalues[0]), rounding * float(np.abs(eigenvalues).max())
     if not (lowest > scale if definite else lowest >= -100 * scale):
         constraint = "positive definite" if definite else "positive semidefinite"
-        raise ValueError(f"{name} must be {constraint}, got the eigenvalue {lowest:.6g}" + (f"; {hint}" if hint else ""))
+        raise ValueError(
+            f"{name} must be {constraint}, got the eigenvalue {lowest * largest:.6g}" + (f"; {hint}" if hint else "")
+        )
     return matrix

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg.blas import get_blas_funcs
 
 from . import _checks as check
-from .optimizers import Adam, Optimizer, Sgd
+from .optimizers import Adam, Optimizer, Sgd, step_of
 
 BLOCK = 1 << 16
 """Parameters that are updated at a time, so that all arrays' blocks stay in the cache from the first pass to the last."""
@@ -32,10 +32,16 @@ class InPlace:
         Whether `step` leaves the new state of the first slot in the place of the gradient, so that the two arrays are traded.
     """
 
+    _optimizer: Any = None  # what `in_place` made it of, to make it again
+
     def __init__(self, params: np.ndarray, step: Callable[..., object], n_slots: int, trades: bool = False) -> None:
         self._params, self._step, self._trades = params, step, trades
         self._slots = [np.zeros_like(params) for _ in range(n_slots)]
         self._n_updates = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle or copy it with its parameters, which the copy then changes."""
+        return _restored, (self._optimizer, self._params, self.save())
 
     def __call__(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
         """Update the parameters.
@@ -55,18 +61,20 @@ class InPlace:
         Raises
         ------
         TypeError, ValueError
-            If `gradient` is not such an array, or is the one that the optimizer has kept.
+            If `gradient` is not such an array, or is the one that the optimizer has kept, or `learning_rate` is not finite.
         """
         p = self._params
-        if not (isinstance(gradient, np.ndarray) and gradient.dtype == p.dtype):
-            came = gradient.dtype if isinstance(gradient, np.ndarray) else type(gradient).__name__
+        learning_rate = check.finite("learning_rate", learning_rate)
+        if not ((type(gradient) is np.ndarray or check.plain_array(gradient)) and gradient.dtype == p.dtype):
+            came = gradient.dtype if check.plain_array(gradient) else type(gradient).__name__
             raise TypeError(f"gradient must be an array of {p.dtype}, as params is, got {came}")
         if gradient.shape != p.shape or not gradient.flags.carray:
             shown = f"shape {gradient.shape}" if gradient.shape != p.shape else "one that is not"
             raise ValueError(f"gradient must be of shape {p.shape}, as params is, C-contiguous and writeable, got {shown}")
         if self._trades and gradient is self._slots[0]:
             raise ValueError("gradient must be put into the array that the last call returned, got the one given to it")
-        return self.advance(gradient, learning_rate)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is seen in the parameters
+            return self.advance(gradient, learning_rate)
 
     def advance(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
         """Update the parameters without a look at the gradient, for a loop whose arrays are its own."""
@@ -98,8 +106,12 @@ class InPlace:
         saved : tuple
             From `save`, of this optimizer.
         """
-        self._n_updates, slots = saved
-        for slot, values in zip(self._slots, slots, strict=True):
+        n_updates, slots = check.two("saved", saved, "from save()")
+        n_updates = check.integer("saved[0]", n_updates, 0)
+        slots = check.items("saved[1]", slots, len(self._slots))
+        checked = [check.floats("saved[1]", values, slot) for slot, values in zip(self._slots, slots, strict=True)]
+        self._n_updates = n_updates
+        for slot, values in zip(self._slots, checked, strict=True):
             slot[:] = values
 
 
@@ -141,8 +153,7 @@ def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
     array([0.85, 1.85])
     """
     check.attributes("optimizer", optimizer, ("init", "update"), hint="call sgd() or adam() to get one")
-    if not isinstance(params, np.ndarray) or params.dtype not in (np.float32, np.float64):
-        raise TypeError(f"params must be a float32 or float64 array, got {type(params).__name__}")
+    check.floats("params", params)
     if not params.flags.c_contiguous:
         raise ValueError("params must be C-contiguous, got a view that is not; updates would miss it")
     if not params.flags.writeable:
@@ -150,7 +161,14 @@ def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
     known = _known(optimizer, params)
     if known is None:
         raise TypeError(f"optimizer must be one that sgd() or adam() made, got {optimizer!r}")
+    known._optimizer = optimizer
     return known
+
+
+def _restored(optimizer: Optimizer, params: np.ndarray, saved: Any) -> InPlace:
+    update = in_place(optimizer, params)
+    update.load(saved)
+    return update
 
 
 def _known(optimizer: Optimizer, params: np.ndarray) -> InPlace | None:
@@ -204,7 +222,7 @@ class OneByOne:
 
     def advance(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
         for i, row in enumerate(self.params):
-            step, self.states[i] = self.optimizer.update(gradient[i].copy(), self.states[i], learning_rate)
+            step, self.states[i] = step_of(self.optimizer, gradient[i].copy(), self.states[i], learning_rate)
             row += step
         return gradient
 
@@ -212,7 +230,7 @@ class OneByOne:
         return list(self.states)  # states are never changed in place
 
     def load(self, saved: Any) -> None:
-        self.states = list(saved)
+        self.states = list(check.items("saved", saved, len(self.params)))
 
 
 def at_work(optimizer: Optimizer, params: np.ndarray) -> InPlace | OneByOne:

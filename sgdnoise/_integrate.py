@@ -84,7 +84,7 @@ def checked(name: str, function: Any, shape: tuple[int, ...]) -> Callable[..., n
 
 def noise_source(
     noise: object,
-    rng: np.random.Generator | int | None,
+    rng: check.Seed,
     shape: tuple[int, ...],
     dtype: np.dtype,
     increments: object,

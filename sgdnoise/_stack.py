@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.linalg.blas import get_blas_funcs
 
+from . import _checks as check
 from ._in_place import at_work
 
 if TYPE_CHECKING:
@@ -206,5 +207,7 @@ class Stack:
 
     def load(self, saved: Any) -> None:
         """Go back to what was saved."""
-        self.params[:], state = saved
+        params, state = check.two("saved", saved, "from save()")
+        params = check.floats("saved[0]", params, self.params)
         self.optimizer.load(state)
+        self.params[:] = params

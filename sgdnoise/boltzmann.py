@@ -62,15 +62,19 @@ def boltzmann_density(energy: Callable[[np.ndarray], np.ndarray], temperature: f
     2.0
     """
     temperature = float(check.number("temperature", temperature, above=0))
-    axes = [check.float_array("axes", axis, ("n",)) for axis in axes]
-    cell = math.prod((axis[-1] - axis[0]) / (len(axis) - 1) for axis in axes)
+    axes = [_axis(axis) for axis in check.sequence("axes", axes, "arrays")]
+    if not axes:
+        raise ValueError("axes must hold at least one array, got none")
+    cell = math.prod(float(axis[-1] - axis[0]) / (len(axis) - 1) for axis in axes)
+    check.number("axes", cell, above=0, hint="this is the volume of a cell")
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    values = energy(points.reshape(-1, len(axes))).reshape(points.shape[:-1]) / temperature
+    values = _energies(energy, points.reshape(-1, len(axes)), temperature).reshape(points.shape[:-1])
     weights = np.exp(values.min() - values)
     density: np.ndarray = weights / (weights.sum() * cell)
     return density
 
 
+@check.arithmetic
 def kramers_time(
     height: float, curvature_minimum: float, curvature_barrier: float, temperature: float, *, mobility: float = 1.0
 ) -> float:
@@ -155,12 +159,31 @@ def mean_passage_time(
     if not (wall <= begin < target or wall >= begin > target):
         raise ValueError(f"begin must be between wall={wall} and target={target}, and not the target, got {begin}")
     before, after = np.linspace(wall, begin, n_points), np.linspace(begin, target, n_points)
-    u_before, u_after = energy(before[:, None]) / temperature, energy(after[:, None]) / temperature
+    u_before, u_after = (_energies(energy, grid[:, None], temperature) for grid in (before, after))
     lowest = min(u_before.min(), u_after.min())
     inner = _cumulative(np.exp(lowest - u_before), before)[-1] + _cumulative(np.exp(lowest - u_after), after)
-    with np.errstate(over="ignore"):  # a time beyond all numbers is infinite
-        outer = np.exp(u_after - lowest) * inner
-    return float(_cumulative(outer, after)[-1]) / (mobility * temperature)
+    with np.errstate(all="ignore"):
+        time = _cumulative(np.exp(u_after - lowest) * inner, after)[-1] / np.float64(mobility * temperature)
+    return float(check.number("the result", time, hint="the walker takes longer than floating point can say"))
+
+
+def _axis(axis: np.ndarray) -> np.ndarray:
+    """Return evenly spaced grid points in rising order, if these are."""
+    axis = check.float_array("axes", axis, ("n",))
+    steps = np.diff(axis / 2)  # no difference of halves overflows
+    if len(axis) < 2 or not (steps > 0).all() or np.ptp(steps) > 1e-3 * steps.mean():
+        raise ValueError(f"axes must be rising and evenly spaced, two points or more, got {axis[:3]}...")
+    return axis
+
+
+def _energies(energy: Callable[[np.ndarray], np.ndarray], points: np.ndarray, temperature: float) -> np.ndarray:
+    """Return the user's energies of these points over the temperature; some may be infinite, as beyond a wall."""
+    check.function("energy", energy)
+    with np.errstate(over="ignore"):
+        values: np.ndarray = check.floats("energy(x)", energy(points), points[:, 0], "one for each point") / temperature
+    if np.isnan(values).any() or abs(values.min()) == np.inf:
+        raise ValueError("energy(x)/temperature must be numbers, some of them finite, got NaN, -inf or nothing but inf")
+    return values
 
 
 def _cumulative(values: np.ndarray, grid: np.ndarray) -> np.ndarray:

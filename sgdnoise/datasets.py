@@ -9,7 +9,7 @@ the four original IDX files by::
 whose arrays have the SHA-256 recorded in `FASHION14_SHA256`. `load_idx` reads those originals, or MNIST's, at full size.
 
 Everything here refuses what is of the wrong type (TypeError), and what is not finite, of the wrong shape or out of its range
-(ValueError). ``rng`` is a `numpy.random.Generator`, an int or None, handed to `numpy.random.default_rng`.
+(ValueError). ``rng`` is handed to `numpy.random.default_rng`: a Generator, BitGenerator, SeedSequence, int or None.
 
 References
 ----------
@@ -24,13 +24,14 @@ import gzip
 import hashlib
 import math
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -47,13 +48,24 @@ FASHION14_SHA256 = {
 
 _FASHION_MEAN, _FASHION_DEVIATION = 0.2860, 0.3308
 _IDX_FILES = {
-    "X_train": ("train-images-idx3-ubyte", 3),
-    "y_train": ("train-labels-idx1-ubyte", 1),
-    "X_test": ("t10k-images-idx3-ubyte", 3),
-    "y_test": ("t10k-labels-idx1-ubyte", 1),
+    "X_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "X_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
 }
-_IDX_UNSIGNED_BYTE = 0x08
+_IDX_NAME = re.compile(r"(?!\.)(.*?)(train|t10k|test)-(images|labels)[-.](?:idx[13]-ubyte|idx2-int)(?:\.gz)?")
+_IDX_TYPES = {0x08: ("unsigned bytes", "u1"), 0x0C: ("32-bit integers", ">i4")}
+_IDX_DIMENSIONS = {"X": {0x08: 3}, "y": {0x08: 1, 0x0C: 2}}  # of images and of labels of each type; QMNIST's are tables
 _IDX_MAX_BYTES = 2**30  # twenty times MNIST: a header that asks for more is damaged
+_PIECE = 2**20
+_OTHER_FORMATS = {
+    b"<": "a web page; the download gave it in place of the file",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself with git lfs pull",
+    b"\x1f\x8b": "gzip within gzip; unpack it once",
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"\xfd7zXZ": "an xz archive; unpack it first",
+    b"BZh": "a bzip2 archive; unpack it first",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,22 +80,33 @@ class Dataset:
         Classes, counted from 0.
     n_classes : int, optional
         Number of classes; default: one more than the largest label of `y_train`.
+
+    Notes
+    -----
+    Without a test set, ``Dataset(X_train, y_train)``, `X_test` and `y_test` are None, and training records NaN in the place of
+    the loss and the accuracy on it.
+
+    Examples
+    --------
+    >>> Dataset(np.array([[0.5], [2.0], [1.0]]), np.array([0, 1, 0])).n_classes
+    2
     """
 
     X_train: np.ndarray
     y_train: np.ndarray
-    X_test: np.ndarray
-    y_test: np.ndarray
+    X_test: np.ndarray = None  # type: ignore[assignment] # with most data it is there, and nobody should have to ask
+    y_test: np.ndarray = None  # type: ignore[assignment]
     n_classes: int = 0
 
     def __post_init__(self) -> None:
-        """Check that the four arrays fit together."""
+        """Check that the arrays fit together."""
         check.float_array("X_train", self.X_train, ("n_train", "n_features"))
-        check.float_array("X_test", self.X_test, ("n_test", self.n_features), hint="as many features as X_train")
         n_classes = check.integer("n_classes", self.n_classes, 0) or None
         check.labels("y_train", self.y_train, self.n_train, n_classes)
         object.__setattr__(self, "n_classes", n_classes or int(self.y_train.max()) + 1)
-        check.labels("y_test", self.y_test, len(self.X_test), self.n_classes)
+        if self.X_test is not None or self.y_test is not None:
+            check.float_array("X_test", self.X_test, ("n_test", self.n_features), hint="as many features as X_train")
+            check.labels("y_test", self.y_test, len(self.X_test), self.n_classes)
 
     @property
     def n_train(self) -> int:
@@ -128,48 +151,60 @@ def load_fashion(n_train: int = 50_000) -> Dataset:
     return Dataset(standardise(X_train), y_train, standardise(arrays["X_test"]), arrays["y_test"], n_classes=10)
 
 
-def load_idx(directory: str | os.PathLike[str]) -> Dataset:
-    """Load MNIST or Fashion-MNIST from its four original IDX files.
+def load_idx(directory: str | os.PathLike[str], *, prefix: str | None = None, n_classes: int | None = None) -> Dataset:
+    """Load MNIST, or a data set in its format, from its four original IDX files.
 
     Parameters
     ----------
     directory : path
-        Folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two ``t10k-`` files, each gzipped (``.gz``)
-        or not.
+        Folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two ``t10k-`` files, each gzipped or not;
+        or the folder that torchvision makes, which has them in ``raw`` or ``MNIST/raw``. ``~`` is the home folder. The names
+        may have a dot for the last hyphen but one (``train-images.idx3-ubyte``), ``test-`` for ``t10k-``, and a prefix, as
+        those of EMNIST and QMNIST have.
+    prefix : str, optional, keyword-only
+        What the names begin with, such as ``"emnist-letters-"``. Default: nothing, or whatever it is if it is but one.
+    n_classes : int, optional, keyword-only
+        Number of classes. Default: as many as the labels have room for, from the first, 0 or 1, to the last.
 
     Returns
     -------
     Dataset
-        Features of shape (n, rows * columns), float32, from 0 to 1.
+        Features of shape (n, rows * columns), float32, from 0 to 1; classes from 0. Labels from 1 to the number of classes, as
+        those of EMNIST's letters, are counted from 0.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is not in IDX format, holds another type or number of dimensions, is shorter or longer than its header
-        says, or if images and labels do not match. Headers and lengths are compared before memory is taken for the data.
+        If the folder holds several data sets and it is not said which, a file is not in IDX format, holds another type or
+        number of dimensions, is shorter or longer than its header says, or if images and labels do not match. No more memory
+        is taken than there are data.
 
     Notes
     -----
-    IDX: two zero bytes, the type (8: unsigned byte), the number of dimensions, each dimension as a big-endian 32-bit
-    integer, then the data, last index fastest.
+    IDX: two zero bytes, the type (8: unsigned byte, 12: 32-bit integer), the number of dimensions, each dimension as a
+    big-endian 32-bit integer, then the data, last index fastest. Of QMNIST's labels, eight integers each, the first is taken.
+
+    Convention: pixels stay in the order of the file. EMNIST's images lie on their side.
     """
-    arrays = _read_idx_directory(directory)
+    arrays = _read_idx_directory(directory, prefix)
     X_train, X_test = (arrays[name].reshape(len(arrays[name]), -1) / np.float32(255) for name in ("X_train", "X_test"))
-    return Dataset(X_train, arrays["y_train"], X_test, arrays["y_test"])
+    y_train, y_test = arrays["y_train"], arrays["y_test"]
+    lowest, highest = min(y_train.min(), y_test.min()), int(max(y_train.max(), y_test.max()))
+    if n_classes is not None:
+        n_classes = check.integer("n_classes", n_classes, 2)
+    if lowest == 1 and n_classes in (None, highest):
+        y_train, y_test, highest = y_train - lowest, y_test - lowest, highest - 1
+    return Dataset(X_train, y_train, X_test, y_test, n_classes or highest + 1)
 
 
-def _read_idx_directory(directory: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def _read_idx_directory(directory: str | os.PathLike[str], prefix: str | None = None) -> dict[str, np.ndarray]:
     """Read the four files as they are; first all headers, and only if they match the data."""
-    paths, shapes = {}, {}
-    for name, (stem, n_dims) in _IDX_FILES.items():
-        path = next((p for p in (Path(directory, stem), Path(directory, stem + ".gz")) if p.exists()), None)
-        if path is None:
-            raise FileNotFoundError(f"directory must hold {stem} or {stem}.gz, got {os.fspath(directory)}, which has neither")
-        paths[name] = path
+    paths, dtypes, shapes = _find_idx_files(directory, prefix), {}, {}
+    for name, path in paths.items():
         with _opened(path) as file:
-            shapes[name] = _read_idx_header(file, path, n_dims)
+            dtypes[name], shapes[name] = _read_idx_header(file, path, name)
     for part in ("train", "test"):
         n_images, n_labels = shapes["X_" + part][0], shapes["y_" + part][0]
         if n_images != n_labels:
@@ -177,63 +212,104 @@ def _read_idx_directory(directory: str | os.PathLike[str]) -> dict[str, np.ndarr
     sizes = shapes["X_train"][1:], shapes["X_test"][1:]
     if sizes[0] != sizes[1]:
         raise ValueError(f"training and test images must be of one size, got {sizes[0]} and {sizes[1]} in {directory}")
-    return {name: _read_idx_data(path, shapes[name]) for name, path in paths.items()}
+    arrays = {name: _read_idx_data(path, dtypes[name], shapes[name]) for name, path in paths.items()}
+    return {name: array[:, 0].astype(np.int64) if array.ndim == 2 else array for name, array in arrays.items()}
+
+
+def _find_idx_files(directory: str | os.PathLike[str], prefix: str | None) -> dict[str, Path]:
+    """Find the four files of a data set, or say which is missing."""
+    if not isinstance(directory, (str, os.PathLike)) or isinstance(os.fspath(directory), bytes):
+        raise TypeError(f"directory must be a path, a string or a pathlib.Path, got {type(directory).__name__}")
+    given = Path(os.path.expanduser(os.fspath(directory)))
+    folder, files = given, _idx_files_in(given)
+    if not files and given.is_dir():
+        found = {raw: some for raw in (given / "raw", *sorted(given.glob("*/raw"))) if (some := _idx_files_in(raw))}
+        if len(found) > 1:
+            several = ", ".join(map(str, found))
+            raise ValueError(f"directory must hold one data set, got {given} with several; name one of {several}")
+        folder, files = next(iter(found.items()), (given, files))
+    prefixes = sorted({before for before, _ in files})
+    if prefix is None and len(prefixes) > 1 and "" not in prefixes:
+        raise ValueError(f"prefix must be one of {', '.join(map(repr, prefixes))}, got None; {folder} holds them all")
+    if prefix is not None:
+        check.choice("prefix", prefix, prefixes or [prefix])
+    elif prefixes:
+        prefix = prefixes[0]
+    paths = {}
+    for name, usual in _IDX_FILES.items():
+        path = files.get((prefix or "", name))
+        if path is None:
+            stem = (prefix or "") + usual
+            entry = next((folder / n for n in (stem, stem + ".gz") if (folder / n).exists()), None)
+            came = "which has neither" if folder.is_dir() else "which is no folder"
+            came = f"where {entry.name} is not a file" if entry else came
+            raise FileNotFoundError(f"directory must hold {stem} or {stem}.gz, got {folder}, {came}")
+        paths[name] = path
+    return paths
+
+
+def _idx_files_in(folder: Path) -> dict[tuple[str, str], Path]:
+    """Return the files whose names are those of IDX files, by prefix and place; not compressed and with a hyphen rather."""
+    files: dict[tuple[str, str], Path] = {}
+    for path in sorted(folder.iterdir(), key=lambda p: (p.suffix == ".gz", p.name)) if folder.is_dir() else ():
+        match = _IDX_NAME.fullmatch(path.name)
+        if match and path.is_file():  # a folder or a pipe is none, and to open a pipe would be to wait for its writer
+            before, part, kind = match.groups()
+            key = ("X_" if kind == "images" else "y_") + ("train" if part == "train" else "test")
+            files.setdefault((before, key), path)
+    return files
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, gzipped or not; damage to the compression is a ValueError."""
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as file:
-            yield file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} must be a whole gzip file, got one that breaks off or is damaged ({error})") from error
-
-
-def _read_idx_header(file: IO[bytes], path: Path, n_dims: int) -> tuple[int, ...]:
-    """Read and check the header; return the dimensions."""
-    header = file.read(4 + 4 * n_dims)
-    if len(header) < 4 or header[:2] != b"\0\0":
-        raise ValueError(f"{path} must start with the magic number of an IDX file, got {header[:4]!r}")
-    if header[2] != _IDX_UNSIGNED_BYTE:
-        raise ValueError(f"{path} must hold unsigned bytes (IDX type 0x08), got type {header[2]:#04x}")
-    if header[3] != n_dims:
-        raise ValueError(f"{path} must have {n_dims} dimensions, got {header[3]}")
-    if len(header) < 4 + 4 * n_dims:
-        raise ValueError(f"{path} must have {4 + 4 * n_dims} bytes of header, got {len(header)}; the file is truncated")
-    shape: tuple[int, ...] = struct.unpack(f">{n_dims}I", header[4:])
-    if not 0 < math.prod(shape) <= _IDX_MAX_BYTES:
-        raise ValueError(f"{path} must hold from 1 to {_IDX_MAX_BYTES} bytes of data, got dimensions {shape}")
-    return shape
-
-
-def _read_idx_data(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Read what comes after the header, which has to be as long as the header says."""
-    start, size = 4 + 4 * len(shape), math.prod(shape)
-    promised = f"{path} must hold {size} bytes of data, as its header says, got"
-    length = _length(path) - start
-    if length != size:
-        raise ValueError(f"{promised} {length}; the file is {'truncated' if length < size else 'not what it says'}")
-    with _opened(path) as file:
-        file.read(start)
-        data = np.empty(size, np.uint8)
-        view, filled = data.data, 0
-        while filled < size and (n_read := file.readinto(view[filled:])):  # type: ignore[attr-defined]
-            filled += n_read
-        if filled < size or file.read(1):
-            raise ValueError(f"{promised} {'fewer' if filled < size else 'more'}; the file is damaged")
-    return data.reshape(shape)
-
-
-def _length(path: Path) -> int:
-    """Length of a file's contents; of gzipped ones as the last four bytes state it."""
-    if path.suffix != ".gz":
-        return path.stat().st_size
+    """Open a file, gzipped or not, whatever its name says; damage to the compression is a ValueError."""
     with open(path, "rb") as file:
-        file.seek(-4, os.SEEK_END)
-        length: int = struct.unpack("<I", file.read(4))[0]
-        return length
+        compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not compressed:
+            yield file
+            return
+        try:
+            with gzip.open(file) as contents:
+                yield contents  # type: ignore[misc]
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} must be a whole gzip file, got one that breaks off or is damaged ({error})") from error
+
+
+def _read_idx_header(file: IO[bytes], path: Path, name: str) -> tuple[np.dtype, tuple[int, ...]]:
+    """Read and check the header; return the type and the dimensions."""
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0":
+        text = (start + file.read(64)).lstrip(b"\xef\xbb\xbf \r\n\t")
+        came = next((what for magic, what in _OTHER_FORMATS.items() if text.startswith(magic)), repr(start))
+        raise ValueError(f"{path} must start with the magic number of an IDX file, got {came}")
+    if start[2] not in _IDX_DIMENSIONS[name[0]]:
+        kinds = " or ".join(f"{_IDX_TYPES[kind][0]} (IDX type {kind:#04x})" for kind in _IDX_DIMENSIONS[name[0]])
+        raise ValueError(f"{path} must hold {kinds}, got type {start[2]:#04x}")
+    n_dims, dtype = _IDX_DIMENSIONS[name[0]][start[2]], np.dtype(_IDX_TYPES[start[2]][1])
+    if start[3] != n_dims:
+        raise ValueError(f"{path} must have {n_dims} dimensions, got {start[3]}")
+    dimensions = file.read(4 * n_dims)
+    if len(dimensions) < 4 * n_dims:
+        n_bytes = 4 + len(dimensions)
+        raise ValueError(f"{path} must have {4 + 4 * n_dims} bytes of header, got {n_bytes}; the file is truncated")
+    shape: tuple[int, ...] = struct.unpack(f">{n_dims}I", dimensions)
+    if not 0 < math.prod(shape) * dtype.itemsize <= _IDX_MAX_BYTES:
+        raise ValueError(f"{path} must hold from 1 to {_IDX_MAX_BYTES} bytes of data, got dimensions {shape}")
+    return dtype, shape
+
+
+def _read_idx_data(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Read what comes after the header, which has to be as long as the header says."""
+    size, data = math.prod(shape) * dtype.itemsize, bytearray()
+    with _opened(path) as file:
+        file.read(4 + 4 * len(shape))
+        while len(data) < size and (piece := file.read(min(_PIECE, size - len(data)))):
+            data += piece  # piece by piece: a header that promises more than there is takes no memory
+        if len(data) < size or file.read(1):
+            came = f"{len(data)}; the file is truncated" if len(data) < size else "more; the file is not what it says"
+            raise ValueError(f"{path} must hold {size} bytes of data, as its header says, got {came}")
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def make_teacher(
@@ -243,7 +319,7 @@ def make_teacher(
     n_features: int = 20,
     n_classes: int = 2,
     signal: float = 2.0,
-    rng: np.random.Generator | int | None = None,
+    rng: check.Seed = None,
 ) -> Dataset:
     """Draw data whose labels come from a random linear teacher.
 
@@ -266,7 +342,7 @@ def make_teacher(
     """
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
     n_features, n_classes = check.integer("n_features", n_features), check.integer("n_classes", n_classes, 2)
-    signal = check.number("signal", signal, at_least=0)
+    signal = float(check.number("signal", signal, at_least=0, at_most=1e300))
     rng = check.generator(rng)
     teacher = rng.standard_normal((n_features, n_classes)) * signal / math.sqrt(n_features)
     X = rng.standard_normal((n_train + n_test, n_features))
@@ -282,7 +358,7 @@ def make_blobs(
     n_features: int = 2,
     n_classes: int = 3,
     spread: float = 1.0,
-    rng: np.random.Generator | int | None = None,
+    rng: check.Seed = None,
 ) -> Dataset:
     """Draw one isotropic Gaussian cloud for each class.
 
@@ -304,7 +380,7 @@ def make_blobs(
     """
     n_train, n_test = check.integer("n_train", n_train), check.integer("n_test", n_test)
     n_features, n_classes = check.integer("n_features", n_features), check.integer("n_classes", n_classes, 2)
-    spread = check.number("spread", spread, above=0)
+    spread = float(check.number("spread", spread, above=0, at_most=1e300))
     rng = check.generator(rng)
     centres = 3 * rng.standard_normal((n_classes, n_features))
     y = rng.integers(n_classes, size=n_train + n_test)

@@ -10,7 +10,9 @@ shape of x, as `langevin.overdamped` and `langevin.underdamped` want it::
     MixturePosterior Welling and Teh's toy               a posterior with two modes
 
 The module `boltzmann` gives their laws at rest and escape times by quadrature. Each class refuses parameters of the wrong type
-(TypeError), and those that are not finite, of the wrong shape or out of range (ValueError); ``temperature`` is k_B T.
+(TypeError), and those that are not finite, of the wrong shape or out of range (ValueError); so do the functions of x, a
+float32 or float64 array, but for NaN and infinity. An energy that overflows is refused. A gradient that does is infinite or
+NaN, so that dynamics which diverges can be seen. ``temperature`` is k_B T.
 
 References
 ----------
@@ -20,14 +22,50 @@ M. Welling, Y. W. Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynam
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
 from . import _checks as check
 from ._checks import Number
 from .boltzmann import boltzmann_density, kramers_time
+
+_SHORTEST = 1e-150  # lengths and variances are squared, and divided by
+
+
+def _of_walkers(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Make a method refuse what are no walkers. It costs a microsecond or two: the dynamics calls gradients at every step."""
+    name = "theta" if "theta" in method.__code__.co_varnames else "x"
+
+    @wraps(method)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        x, n_dims = args[0] if args else kwargs.get(name), self._n_dims
+        if type(x) is not np.ndarray or x.ndim != 2 or x.dtype.char not in "fd" or x.shape[1] != (n_dims or x.shape[1]):
+            check.float_array(name, x, ("n_walkers", n_dims or "n_dims"), finite=False)
+        with np.errstate(all="ignore"):
+            return method(self, *args, **kwargs)
+
+    return checked
+
+
+def _energy(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Make a method refuse what are no walkers, and walkers whose energy is beyond floating point."""
+    of_walkers = _of_walkers(method)
+    name = "theta" if "theta" in method.__code__.co_varnames else "x"
+
+    @wraps(method)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        values, x = of_walkers(self, *args, **kwargs), args[0] if args else kwargs[name]
+        lost = ~np.isfinite(values) & np.isfinite(x).all(axis=1)
+        if lost.any():
+            far = np.abs(x[lost]).max()
+            raise ValueError(f"{name} must be where the energy is finite, got a walker as far out as {far:.3g}")
+        return values
+
+    return checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +94,23 @@ class Quadratic:
         """Check the matrix."""
         object.__setattr__(self, "hessian", check.symmetric_matrix("hessian", self.hessian, definite=True))
 
+    @property
+    def _n_dims(self) -> int:
+        return len(self.hessian)
+
+    @_energy
     def energy(self, x: np.ndarray) -> np.ndarray:
         """Return U, of shape (n_walkers,)."""
         values: np.ndarray = np.sum(x * (x @ self.hessian), axis=1)
         return values / 2
 
+    @_of_walkers
     def gradient(self, x: np.ndarray) -> np.ndarray:
         """Return H x for each walker."""
         product: np.ndarray = x @ self.hessian
         return product
 
+    @check.arithmetic
     def covariance(self, temperature: float) -> np.ndarray:
         """Return the covariance of Boltzmann's law, T H^-1."""
         inverse: np.ndarray = np.linalg.inv(self.hessian)
@@ -116,6 +161,8 @@ class DoubleWell:
     tilt: float = 0.0
     skew: float = 0.6
 
+    _n_dims = None
+
     def __post_init__(self) -> None:
         """Check and normalise the three numbers."""
         barrier = float(check.number("barrier", self.barrier, above=0))
@@ -126,11 +173,13 @@ class DoubleWell:
         for name, value in (("barrier", barrier), ("tilt", tilt), ("skew", skew)):
             object.__setattr__(self, name, value)
 
+    @_energy
     def energy(self, x: np.ndarray) -> np.ndarray:
         """Return U, of shape (n_walkers,): the sum over the coordinates."""
         values: np.ndarray = np.sum(self._quartic(x + self.skew * (np.sqrt(1 + x * x) - 1)), axis=1)
         return values
 
+    @_of_walkers
     def gradient(self, x: np.ndarray) -> np.ndarray:
         """Return dU/dx, of the shape of x."""
         root = x * x
@@ -179,8 +228,10 @@ class DoubleWell:
         """-U'' on the barrier, a positive number."""
         return 4 * self.barrier * (1 - self._top**2) * self._stretch(self.top) ** 2
 
+    @check.arithmetic
     def occupation(self, temperature: float) -> tuple[float, float]:
         """Return Boltzmann's probability of being on the wide and on the narrow side of the barrier, along one coordinate."""
+        temperature = float(check.number("temperature", temperature, above=0))
         low, high = self.interval(temperature)
         sides = []
         for end in (low, high):
@@ -190,6 +241,7 @@ class DoubleWell:
             sides.append(float(weights.sum() * abs(spacing)))
         return sides[0] / sum(sides), sides[1] / sum(sides)
 
+    @check.arithmetic
     def escape_times(self, temperature: float, *, mobility: float = 1.0) -> tuple[float, float]:
         """Return Kramers' time for the escape from the wide and from the narrow well; see `kramers_time`."""
         wide, narrow = (
@@ -198,6 +250,7 @@ class DoubleWell:
         )
         return wide, narrow
 
+    @check.arithmetic
     def interval(self, temperature: float) -> tuple[float, float]:
         """Return an interval outside of which the energy is more than 40 temperatures above both minima."""
         temperature = float(check.number("temperature", temperature, above=0))
@@ -254,12 +307,15 @@ class Rugged:
     amplitudes: tuple[float, float] = (1.0, 0.5)
     wavelengths: tuple[float, float] = (3.0, 1.1)
 
+    _n_dims = None
+
     def __post_init__(self) -> None:
         """Check and normalise the parameters."""
         object.__setattr__(self, "curvature", float(check.number("curvature", self.curvature, above=0)))
         object.__setattr__(self, "amplitudes", check.pair("amplitudes", self.amplitudes, at_least=0))
-        object.__setattr__(self, "wavelengths", check.pair("wavelengths", self.wavelengths, above=0))
+        object.__setattr__(self, "wavelengths", check.pair("wavelengths", self.wavelengths, at_least=_SHORTEST))
 
+    @_energy
     def energy(self, x: np.ndarray) -> np.ndarray:
         """Return U, of shape (n_walkers,): the sum over the coordinates."""
         values = self.curvature / 2 * x * x
@@ -268,6 +324,7 @@ class Rugged:
         total: np.ndarray = np.sum(values, axis=1)
         return total
 
+    @_of_walkers
     def gradient(self, x: np.ndarray) -> np.ndarray:
         """Return dU/dx, of the shape of x."""
         slope: np.ndarray = self.curvature * x
@@ -308,9 +365,9 @@ class GaussianWells:
 
     def __post_init__(self) -> None:
         """Check and normalise the parameters."""
-        centres = tuple(tuple(float(check.number("centres", value)) for value in centre) for centre in self.centres)
-        depths = tuple(float(check.number("depths", value)) for value in self.depths)
-        widths = tuple(float(check.number("widths", value, above=0)) for value in self.widths)
+        centres = tuple(check.numbers("centres", centre) for centre in check.sequence("centres", self.centres, "points"))
+        depths = check.numbers("depths", self.depths)
+        widths = check.numbers("widths", self.widths, at_least=_SHORTEST)
         if not len(centres) == len(depths) == len(widths) > 0 or len({len(centre) for centre in centres}) != 1:
             counts = f"{len(centres)} centres, {len(depths)} depths and {len(widths)} widths"
             raise ValueError(f"centres, depths and widths must have one entry for each hole, in one space, got {counts}")
@@ -318,6 +375,7 @@ class GaussianWells:
         for name, values in (("centres", centres), ("depths", depths), ("widths", widths), ("curvature", curvature)):
             object.__setattr__(self, name, values)
 
+    @_energy
     def energy(self, x: np.ndarray) -> np.ndarray:
         """Return U, of shape (n_walkers,)."""
         values: np.ndarray = self.curvature / 2 * np.sum(x * x, axis=1)
@@ -325,12 +383,17 @@ class GaussianWells:
             values = values - pull[:, 0] * width**2
         return values
 
+    @_of_walkers
     def gradient(self, x: np.ndarray) -> np.ndarray:
         """Return the gradient, of the shape of x."""
         slope: np.ndarray = self.curvature * x
         for away, pull, _ in self._holes(x):
             slope += pull * away
         return slope
+
+    @property
+    def _n_dims(self) -> int:
+        return len(self.centres[0])
 
     def _holes(self, x: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Return for each hole x - centre, the depth over width^2 that is felt at x, and the width."""
@@ -381,18 +444,18 @@ class MixturePosterior:
     prior_variances: tuple[float, float] = (10.0, 1.0)
     variance: float = 2.0
 
+    _n_dims = 2
+
     def __post_init__(self) -> None:
         """Check the parameters."""
         check.float_array("data", self.data, ("n_train",))
-        object.__setattr__(self, "prior_variances", check.pair("prior_variances", self.prior_variances, above=0))
-        object.__setattr__(self, "variance", float(check.number("variance", self.variance, above=0)))
+        object.__setattr__(self, "prior_variances", check.pair("prior_variances", self.prior_variances, at_least=_SHORTEST))
+        object.__setattr__(self, "variance", float(check.number("variance", self.variance, at_least=_SHORTEST)))
 
     @classmethod
-    def draw(
-        cls, n_train: int = 100, theta: tuple[float, float] = (0.0, 1.0), *, rng: np.random.Generator | int | None = None
-    ) -> MixturePosterior:
+    def draw(cls, n_train: int = 100, theta: tuple[float, float] = (0.0, 1.0), *, rng: check.Seed = None) -> MixturePosterior:
         """Draw data at `theta`, by default at Welling and Teh's, and return their posterior."""
-        rng = check.generator(rng)
+        rng, theta = check.generator(rng), check.pair("theta", theta)
         second = rng.integers(2, size=check.integer("n_train", n_train))
         return cls(theta[0] + second * theta[1] + math.sqrt(2.0) * rng.standard_normal(n_train))
 
@@ -401,11 +464,13 @@ class MixturePosterior:
         """Number of examples N."""
         return len(self.data)
 
+    @_energy
     def log_prior(self, theta: np.ndarray) -> np.ndarray:
         """Return the log prior, constants left out, of shape (n_chains,)."""
         values: np.ndarray = np.sum(theta**2 / (-2 * np.array(self.prior_variances)), axis=1)
         return values
 
+    @_energy
     def log_likelihood(self, theta: np.ndarray) -> np.ndarray:
         """Return the log likelihood of all data, constants left out, of shape (n_chains,)."""
         first, second = self._distances(theta, self.data)
@@ -413,31 +478,38 @@ class MixturePosterior:
         values: np.ndarray = np.sum(np.logaddexp(*log_densities), axis=1)
         return values
 
+    @_of_walkers
     def grad_log_prior(self, theta: np.ndarray) -> np.ndarray:
         """Return the gradient of the log prior, of the shape of theta."""
         gradient: np.ndarray = theta * (-1 / np.array(self.prior_variances, theta.dtype))
         return gradient
 
+    @_of_walkers
     def grad_log_likelihood(self, theta: np.ndarray, batch: np.ndarray | None = None) -> np.ndarray:
         """Return the gradient of the log likelihood, summed over each chain's minibatch: what `sgdnoise.langevin.sgld` wants.
 
         `batch` holds indices of examples, of shape (n_chains, batch_size); by default all examples count.
         """
+        if batch is not None:
+            check.indices("batch", batch, len(theta), self.n_train)
         gradient = np.empty_like(theta)
         for column, part in enumerate(self._parts(theta, self.data if batch is None else self.data.take(batch))):
             np.add.reduce(part, axis=1, out=gradient[:, column])
         return gradient
 
+    @_of_walkers
     def per_example_gradients(self, theta: np.ndarray) -> np.ndarray:
         """Return the gradients of each example's log likelihood, of shape (n_chains, n_train, 2)."""
         gradients: np.ndarray = np.stack(self._parts(theta, self.data), axis=-1)
         return gradients
 
+    @_energy
     def energy(self, theta: np.ndarray) -> np.ndarray:
         """Return -log prior - log likelihood, of shape (n_chains,)."""
         negative: np.ndarray = self.log_prior(theta) + self.log_likelihood(theta)
         return -negative
 
+    @_of_walkers
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """Return the gradient of `energy`, of the shape of theta."""
         gradient: np.ndarray = -self.grad_log_prior(theta) - self.grad_log_likelihood(theta)
@@ -445,6 +517,7 @@ class MixturePosterior:
 
     def moments(self, n_points: int = 201) -> tuple[np.ndarray, np.ndarray]:
         """Return the posterior's mean (2,) and covariance (2, 2), by quadrature on a square grid of [-4, 5] times [-5, 5]."""
+        check.integer("n_points", n_points, 2)
         axes = np.linspace(-4, 5, n_points), np.linspace(-5, 5, n_points)
         weights = boltzmann_density(self.energy, 1.0, axes)
         weights /= weights.sum()

@@ -22,6 +22,7 @@ shape or range.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from . import _checks as check
 from ._in_place import InPlace, in_place
 from ._stack import Buffers, Stack, layers_of, swap
 from .sampling import minibatches
-from .training import DIVERGED, DivergenceError, History, check_arguments
+from .training import DIVERGED, DivergenceError, History, Record, check_arguments
 
 if TYPE_CHECKING:
     from .datasets import Dataset
@@ -54,7 +55,7 @@ def train(
     schedule: Schedule,
     optimizer: Optimizer,
     *,
-    rngs: Sequence[np.random.Generator | int | None],
+    rngs: Sequence[check.Seed],
     l2: float = 0.0,
     sampling: str = "reshuffle",
     params: np.ndarray | None = None,
@@ -68,13 +69,14 @@ def train(
     model : MLP
         Or `LogisticRegression`. A subclass is trained as the `MLP` that it is. For other models use `training.train`.
     data : Dataset
-        Training and test examples. Parameters take the dtype of ``data.X_train``.
+        Training and, unless left out, test examples. Parameters take the dtype of ``data.X_train``.
     schedule : Schedule
         Epochs, learning rates and batch sizes.
     optimizer : Optimizer
         From `sgd` or `adam`; one of your own is called replica by replica.
-    rngs : sequence of numpy.random.Generator, int or None, keyword-only
-        One for each replica: source of its initial parameters, then of its minibatches. No generator may stand there twice.
+    rngs : sequence of numpy.random.Generator, BitGenerator, SeedSequence, int or None, keyword-only
+        One for each replica: source of its initial parameters, then of its minibatches. No two may be equal seeds, or
+        generators in the same state: their replicas would be one run counted twice.
     l2 : float, default 0
         Coefficient of ``|weights|^2 / 2`` in the loss, at least 0.
     sampling : {"reshuffle", "without_replacement", "with_replacement"}, default "reshuffle"
@@ -82,7 +84,7 @@ def train(
     params : ndarray of shape (n_params,) or (n_replicas, n_params), optional
         Where to start, all alike or each for itself; drawn by ``model.init`` if not given. Not changed.
     callback : callable, optional
-        Called with the `History` so far after each epoch.
+        Called after each epoch with the `History` so far. Its columns are for reading only, its `params` are a copy.
     on_divergence : {"raise", "stop", "ignore"}, default "raise"
         What to do when the loss of a replica is not finite or more than 100 times the larger of 1 and its first minibatch's:
         raise `DivergenceError`, stop this replica and go on with the others, or go on.
@@ -134,23 +136,21 @@ def train(
     n_replicas, n_train = len(generators), len(data.X_train)
     limits = np.full(n_replicas, np.inf)
     stopped: dict[int, np.ndarray] = {}
-    columns: list[tuple[float, ...]] = []
-    metrics: list[np.ndarray] = []
+    record = Record((n_replicas,))
 
-    def history() -> History:
-        shared = [np.array(column) for column in zip(*columns, strict=True)] if columns else [np.array([])] * 4
-        values = np.array(metrics).transpose(1, 2, 0) if metrics else np.empty((4, n_replicas, 0))
+    def history(columns: list[np.ndarray]) -> History:
         final = trainer.params.copy()
         for i, last in stopped.items():
             final[i] = last
-        return History(*shared, *values, final, np.array([i in stopped for i in range(n_replicas)]))  # type: ignore[call-arg]
+        return History(*columns, final, np.array([i in stopped for i in range(n_replicas)]))  # type: ignore[call-arg]
 
     def stop(losses: np.ndarray, update: int, at: np.ndarray) -> None:
         for replica in np.flatnonzero(diverged(losses)):
             stopped[int(replica)] = at[replica].copy()
             if on_divergence == "raise":
-                epoch, settings = len(columns) + 1, (stage.learning_rate, stage.batch_size)
-                error = DivergenceError(epoch, update, *settings, float(losses[replica]), history().replica(int(replica)))
+                epoch, settings = len(record) + 1, (stage.learning_rate, stage.batch_size)
+                so_far = history(record.copies()).replica(int(replica))
+                error = DivergenceError(epoch, update, *settings, float(losses[replica]), so_far)
                 error.add_note(f"replica {replica} of {n_replicas}, counted from 0")
                 raise error
 
@@ -159,7 +159,7 @@ def train(
         bad: np.ndarray = np.array(checked) & ~(np.isfinite(losses) & (losses <= limits))
         return bad
 
-    n_updates = 0
+    n_updates, no_test = 0, np.full((2, n_replicas), np.nan)
     for stage in schedule:
         for _ in range(stage.n_epochs):
             batches = np.stack(
@@ -179,29 +179,32 @@ def train(
                         stop(losses, n_updates + i, at)
                 n_updates += segment.shape[1]
             on_train = trainer.evaluate(data.X_train, data.y_train)
-            on_test = trainer.evaluate(data.X_test, data.y_test)
+            on_test = no_test if data.X_test is None else trainer.evaluate(data.X_test, data.y_test)
             stop(on_train[0], n_updates, trainer.params)
             if len(stopped) == n_replicas:
-                return history()
+                return history(record.copies())
             values = np.array([*on_train, *on_test])
             values[:, list(stopped)] = np.nan
-            columns.append((len(columns) + 1, n_updates, stage.learning_rate, stage.batch_size))
-            metrics.append(values)
+            record.append(len(record) + 1, n_updates, stage.learning_rate, stage.batch_size, *values)
             if callback is not None:
-                callback(history())
-    return history()
+                callback(history(record.columns()))
+    return history(record.copies())
 
 
-def _generators(rngs: Sequence[np.random.Generator | int | None]) -> list[np.random.Generator]:
+def _generators(rngs: Sequence[check.Seed]) -> list[np.random.Generator]:
     """Return one generator for each replica."""
-    one_axis = isinstance(rngs, Sequence) or (isinstance(rngs, np.ndarray) and rngs.ndim == 1)
-    if one_axis and not len(rngs):
-        raise ValueError("rngs must hold one seed or generator for each replica, got none")
-    if isinstance(rngs, str) or not one_axis:
+    one_axis = isinstance(rngs, Sequence) or (check.plain_array(rngs) and rngs.ndim == 1)
+    if isinstance(rngs, (str, bytes, bytearray, memoryview)) or not one_axis:
         raise TypeError(f"rngs must be a sequence of seeds or generators, one for each replica, got {rngs!r}")
-    generators = [check.generator(rng) for rng in rngs]
-    if len({id(generator.bit_generator) for generator in generators}) < len(generators):
-        raise ValueError("rngs must be different generators, got one of them twice; replicas would share its numbers")
+    if not len(rngs):
+        raise ValueError("rngs must hold one seed or generator for each replica, got none")
+    generators = [check.generator(rng, f"rngs[{i}]") for i, rng in enumerate(rngs)]
+    first: dict[bytes, int] = {}
+    for i, generator in enumerate(generators):
+        numbers = copy.deepcopy(generator.bit_generator).random_raw(4).tobytes()  # the next ones; no state comes as a key
+        if first.setdefault(numbers, i) != i:
+            came = f"rngs[{first[numbers]}] and rngs[{i}] alike"
+            raise ValueError(f"rngs must be different seeds or generators, got {came}; replicas would share their numbers")
     return generators
 
 
@@ -209,7 +212,8 @@ def _start(model: MLP, params: np.ndarray | None, generators: list[np.random.Gen
     """Return initial parameters, one row for each replica."""
     _check_model(model)
     if params is None:
-        return np.stack([model.init(generator, dtype) for generator in generators])
+        rows = [model.init(generator, dtype) for generator in generators]
+        return np.stack([check.float_array("what model.init returns", row, (model.n_params,)) for row in rows])
     if getattr(params, "ndim", 1) == 1:
         params = np.tile(check.float_array("params", params, (model.n_params,)), (len(generators), 1))
     return check.float_array("params", params, (len(generators), model.n_params))
@@ -218,6 +222,12 @@ def _start(model: MLP, params: np.ndarray | None, generators: list[np.random.Gen
 def _check_model(model: object) -> None:
     hint = "an MLP or LogisticRegression; for other models use sgdnoise.train"
     check.attributes("model", model, ("layer_shapes", "activation", "n_params", "init", "unpack"), hint=hint)
+
+
+def _restored(kind: type[Trainer], made_of: tuple[Any, ...], l2: float, saved: list[Any]) -> Trainer:
+    trainer = kind(*made_of, l2=l2)
+    trainer.load(saved)
+    return trainer
 
 
 class Trainer:
@@ -247,6 +257,8 @@ class Trainer:
     -----
     Convention: gradients are of the MEAN loss over a minibatch, plus ``l2 * weights``; biases are left out of the L2 term.
 
+    A trainer can be pickled and copied in the middle of training, if its optimizer can, and then goes on by itself.
+
     Examples
     --------
     Two replicas take three updates each, at batch size 5:
@@ -273,13 +285,21 @@ class Trainer:
         self.model, self.params = model, params.copy()
         self._y = y.astype(np.intp)
         self._X = np.ones((len(X), model.n_features + 1), params.dtype)
-        self._X[:, :-1] = X
-        self._l2 = float(check.number("l2", l2, at_least=0))
+        with np.errstate(over="ignore"):
+            self._X[:, :-1] = X
+        if not np.isfinite(self._X).all():
+            raise ValueError(f"X must be finite in the precision of params, {params.dtype}, got up to {np.abs(X).max():.4g}")
+        self._l2, self._optimizer = float(check.number("l2", l2, at_least=0)), optimizer
         height = max(1, min(n_replicas, _STACK_BYTES // (4 * params.itemsize * n_params)))
         rows = [slice(i, min(i + height, n_replicas)) for i in range(0, n_replicas, height)]
         self._stacks = [(stack, Stack(model, self.params[stack], optimizer, self._l2)) for stack in rows]
         self._buffers: dict[tuple[int, ...], Buffers] = {}
         self._batch_size = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle or copy what it was made of and the state; buffers, and views of the parameters, are made anew."""
+        made_of = (self.model, self._X[:, :-1], self._y, self._optimizer, self.params)
+        return _restored, (type(self), made_of, self._l2, self.save())
 
     def run(self, batches: np.ndarray, learning_rate: float) -> np.ndarray:
         """Do one update of every replica for each of its minibatches.
@@ -301,7 +321,7 @@ class Trainer:
         Numbers that are not finite are carried along without a warning, and show in the losses.
         """
         self._check(batches)
-        learning_rate = float(check.number("learning_rate", learning_rate))
+        learning_rate = check.finite("learning_rate", learning_rate)
         if batches.shape[2] != self._batch_size:
             self._buffers, self._batch_size = {}, batches.shape[2]
         losses = np.empty(batches.shape[:2])
@@ -310,9 +330,9 @@ class Trainer:
                 self._run(stack, batches[rows], learning_rate, losses[rows])
         return losses
 
-    def _check(self, batches: object) -> None:
+    def _check(self, batches: Any) -> None:
         wanted = f"an integer array of shape ({len(self.params)}, n_updates, batch_size)"
-        if not isinstance(batches, np.ndarray) or batches.dtype.kind not in "iu":
+        if not check.plain_array(batches) or batches.dtype.kind not in "iu":
             raise TypeError(f"batches must be {wanted}, got {type(batches).__name__}")
         if batches.ndim != 3 or len(batches) != len(self.params) or batches.shape[2] == 0:
             raise ValueError(f"batches must be {wanted}, got shape {batches.shape}")
@@ -377,7 +397,7 @@ class Trainer:
         n_rows = max(64, min(_ROWS, (_ROWS << 7) // (n_replicas * width)))
         buffer = np.empty((n_rows, wide.shape[1]), self.params.dtype)
         zeros = np.zeros_like(buffer)
-        loss, n_right, tanh = np.zeros(n_replicas), np.zeros(n_replicas, int), self.model.activation == "tanh"
+        loss, n_right, tanh = np.zeros(n_replicas), np.zeros(n_replicas), self.model.activation == "tanh"
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for start in range(0, len(X), n_rows):
                 labels = y[start : start + n_rows]
@@ -396,6 +416,7 @@ class Trainer:
                 logits = swap(h)
                 top = logits.max(axis=1)
                 n_right += np.count_nonzero(logits.argmax(axis=1) == labels, axis=1)
+                n_right[np.isnan(top).any(axis=1)] = np.nan
                 picked = logits[:, labels, np.arange(n)]
                 loss += (np.log(np.exp(logits - top[:, None]).sum(axis=1)) + (top - picked)).sum(axis=1, dtype=float)
         return loss / len(X), n_right / len(X)
@@ -418,5 +439,5 @@ class Trainer:
         saved : list
             From `save`, of this trainer.
         """
-        for (_, stack), state in zip(self._stacks, saved, strict=True):
+        for (_, stack), state in zip(self._stacks, check.items("saved", saved, len(self._stacks)), strict=True):
             stack.load(state)

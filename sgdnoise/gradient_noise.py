@@ -14,10 +14,11 @@ learning rate.
 
 The numerators and denominators are unbiased; ratios of them are not. So each is averaged over measurements before
 dividing. An estimate of |G|^2 can come out negative: the noise dominates, and more data are needed. It is reported as such.
+Sums are added up in float64 and results are float64, whatever the precision of the gradients.
 
 ``per_example_gradients`` is always an ndarray of shape (n_examples, n_params), one gradient a row, with at least 2 rows; a
 model's method of that name makes one. Every function refuses what is of the wrong type (TypeError), and what is not finite, of
-the wrong shape or out of its range (ValueError).
+the wrong shape or out of its range, or has a result that is not finite (ValueError).
 
 References
 ----------
@@ -27,8 +28,11 @@ S. L. Smith, P.-J. Kindermans, C. Ying, Q. V. Le, ICLR 2018, arXiv:1711.00489.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +72,12 @@ class NoiseToSignal:
     noise: float
     signal: float
 
+    def __post_init__(self) -> None:
+        """Refuse what is not finite: no comparison with it would mean anything."""
+        hint = "what it is made of is out of the range of floating point"
+        check.number("noise", self.noise, hint=hint)
+        check.number("signal", self.signal, hint=hint)
+
     @property
     def noise_dominates(self) -> bool:
         """Whether there is noise and the signal could not be told from 0: the batch size is unknown, and large."""
@@ -96,6 +106,9 @@ class NoiseToSignal:
         return f"batch size {self.batch_size:.3g} (noise {self.noise:.4g} over signal {self.signal:.4g})"
 
 
+_AT_ONCE = 1 << 20  # numbers that are converted to float64 at a time
+
+
 def _check_gradients(per_example_gradients: np.ndarray) -> np.ndarray:
     gradients = check.float_array("per_example_gradients", per_example_gradients, ("n_examples", "n_params"))
     if len(gradients) < 2:
@@ -103,6 +116,7 @@ def _check_gradients(per_example_gradients: np.ndarray) -> np.ndarray:
     return gradients
 
 
+@check.arithmetic
 def gradient_covariance(per_example_gradients: np.ndarray, *, ddof: int = 1) -> np.ndarray:
     """Covariance matrix of per-example gradients.
 
@@ -115,7 +129,7 @@ def gradient_covariance(per_example_gradients: np.ndarray, *, ddof: int = 1) -> 
 
     Returns
     -------
-    ndarray of shape (n_params, n_params)
+    ndarray of shape (n_params, n_params), float64
         Symmetric and positive semidefinite. For a network, project the gradients on a few directions first: the variance
         along a unit vector v is ``(per_example_gradients @ v).var(ddof=ddof)``, and the trace is
         ``per_example_gradients.var(axis=0, ddof=ddof).sum()``.
@@ -138,11 +152,15 @@ def gradient_covariance(per_example_gradients: np.ndarray, *, ddof: int = 1) -> 
     """
     gradients = _check_gradients(per_example_gradients)
     ddof = check.integer("ddof", ddof, 0, 1)
-    centred = gradients - gradients.mean(axis=0)
-    covariance: np.ndarray = centred.T @ centred / (len(gradients) - ddof)
+    mean = gradients.mean(axis=0, dtype=np.float64)
+    n_rows = len(gradients) if gradients.dtype == np.float64 else max(256, _AT_ONCE // len(mean))
+    blocks = (gradients[i : i + n_rows] - mean for i in range(0, len(gradients), n_rows))
+    covariance: np.ndarray = reduce(operator.iadd, (centred.T @ centred for centred in blocks))
+    covariance /= len(gradients) - ddof
     return covariance
 
 
+@check.arithmetic
 def minibatch_covariance(covariance: Number, batch_size: Number, n_train: Number, *, replace: bool = False) -> Number:
     """Covariance of the mean gradient of a minibatch: (1/B - 1/N) S without replacement, Sigma/B with.
 
@@ -211,9 +229,10 @@ def gradient_noise_scale(per_example_gradients: np.ndarray) -> NoiseToSignal:
     NoiseToSignal(noise=2.666..., signal=8.333...)
     """
     gradients = _check_gradients(per_example_gradients)
-    noise = float(gradients.var(axis=0, ddof=1, dtype=np.float64).sum())
-    mean = gradients.mean(axis=0, dtype=np.float64)
-    return NoiseToSignal(noise, float(mean @ mean) - noise / len(gradients))
+    with np.errstate(all="ignore"):
+        noise = float(gradients.var(axis=0, ddof=1, dtype=np.float64).sum())
+        mean = gradients.mean(axis=0, dtype=np.float64)
+        return NoiseToSignal(noise, float(mean @ mean) - noise / len(gradients))
 
 
 def gradient_noise_scale_from_norms(
@@ -252,11 +271,13 @@ def gradient_noise_scale_from_norms(
     for name, value in (("small_squared_norms", small_squared_norms), ("large_squared_norms", large_squared_norms)):
         if isinstance(value, np.ndarray) and value.size == 0:
             raise ValueError(f"{name} must hold at least one squared norm, got none")
-        norms.append(float(np.mean(check.number(name, value, at_least=0, arrays=True))))
+        with np.errstate(all="ignore"):
+            norms.append(float(np.mean(check.number(name, value, at_least=0, arrays=True), dtype=np.float64)))
     small = check.integer("small_batch_size", small_batch_size)
     large = check.integer("large_batch_size", large_batch_size, small + 1, hint="it must be above small_batch_size")
     signal = (large * norms[1] - small * norms[0]) / (large - small)
-    return NoiseToSignal((norms[0] - norms[1]) / (1 / small - 1 / large), signal)
+    spread = 1 / small - 1 / large or math.nan  # 0: sizes that floating point cannot tell apart
+    return NoiseToSignal((norms[0] - norms[1]) / spread, signal)
 
 
 def curvature_noise_scale(
@@ -272,7 +293,7 @@ def curvature_noise_scale(
     per_example_gradients : ndarray of shape (n_examples, n_params)
         Gradients of n examples.
     hessian_vector_product : callable
-        ``v -> H v``; called n + 1 times.
+        ``v -> H v``, called n + 1 times; v has the dtype of the gradients.
 
     Notes
     -----
@@ -296,9 +317,16 @@ def curvature_noise_scale(
     0.32
     """
     gradients = _check_gradients(per_example_gradients)
-    mean = gradients.mean(axis=0)
-    noise = sum(float(d @ hessian_vector_product(d)) for d in gradients - mean) / (len(gradients) - 1)
-    return NoiseToSignal(noise, float(mean @ hessian_vector_product(mean)) - noise / len(gradients))
+    check.function("hessian_vector_product", hessian_vector_product)
+
+    def square(v: np.ndarray) -> float:
+        """v'Hv, added up in float64; the user's function sees the precision of the gradients."""
+        return float(v @ check.floats("hessian_vector_product(v)", hessian_vector_product(v.astype(gradients.dtype)), v))
+
+    with np.errstate(all="ignore"):
+        mean = gradients.mean(axis=0, dtype=np.float64)
+        noise = sum(square(row - mean) for row in gradients) / (len(gradients) - 1)
+        return NoiseToSignal(noise, square(mean) - noise / len(gradients))
 
 
 def top_hessian_eigenvalue(model: MLP, params: np.ndarray, X: np.ndarray, y: np.ndarray, *, l2: float = 0.0) -> float:
@@ -345,13 +373,21 @@ def top_hessian_eigenvalue(model: MLP, params: np.ndarray, X: np.ndarray, y: np.
     """
     from scipy.sparse.linalg import LinearOperator, eigsh
 
+    check.attributes("model", model, ("hessian_vector_product",), hint="an MLP, for instance")
     params = check.float_array("params", params, ("n_params",)).astype(np.float64)
     X = check.float_array("X", X, ("n", "n_features")).astype(np.float64)
     size = len(params)
 
     def product(v: np.ndarray) -> Any:
-        return model.hessian_vector_product(params, v.ravel(), X, y, l2)
+        answer = model.hessian_vector_product(params, v.ravel(), X, y, l2)
+        return check.floats("model.hessian_vector_product(...)", answer, params)
 
-    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(size)  # ARPACK's own start is random
-    return float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-7, return_eigenvectors=False)[0])
+    image = product(start)
+    check.number("the largest eigenvalue", float(np.abs(image).max()), hint="the Hessian is not finite there")
+    if size == 1 or not image.any():  # a random start that is mapped to 0: so is all else, and ARPACK would refuse it
+        return float(image[0] / start[0])
+    scale = float(np.abs(image).max())
+    scale = 1.0 if 1e-100 < scale < 1e100 else scale  # ARPACK takes what is very small for 0
+    operator = LinearOperator((size, size), matvec=lambda v: product(v) / scale, dtype=np.float64)
+    return scale * float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-7, return_eigenvectors=False)[0])

@@ -131,7 +131,7 @@ def overdamped(
     temperature: float | np.ndarray = 1.0,
     mobility: float | np.ndarray = 1.0,
     scheme: str = "euler-maruyama",
-    rng: np.random.Generator | int | None = None,
+    rng: check.Seed = None,
     noise: np.ndarray | None = None,
     increments: str = "normal",
     record_every: int = 1,
@@ -236,7 +236,7 @@ def underdamped(
     temperature: float | np.ndarray = 1.0,
     friction: float | np.ndarray = 1.0,
     p0: np.ndarray | None = None,
-    rng: np.random.Generator | int | None = None,
+    rng: check.Seed = None,
     noise: np.ndarray | None = None,
     increments: str = "normal",
     record_every: int = 1,
@@ -324,7 +324,7 @@ def sgd_sde(
     learning_rate: float | np.ndarray,
     n_train: int,
     n_steps: int,
-    rng: np.random.Generator | int | None = None,
+    rng: check.Seed = None,
     noise: np.ndarray | None = None,
     increments: str = "normal",
     record_every: int = 1,
@@ -357,7 +357,7 @@ def sgd_sde(
     Returns
     -------
     Trajectory
-        Its time is the sum of eps/N.
+        Its time is the sum of eps/N, added up in float64.
 
     Notes
     -----
@@ -397,7 +397,7 @@ def sgd_sde(
     def euler_maruyama(t: int) -> None:
         time_step = float(eps[t]) / n_train
         draw(t, xi)
-        np.multiply(xi, math.sqrt(g[t] * time_step), out=xi)
+        np.multiply(xi, math.sqrt(float(g[t]) * time_step), out=xi)
         here = root(x)
         if here.ndim == 2:
             np.matmul(xi, here.T, out=push)
@@ -413,7 +413,7 @@ def sgd_sde(
     (positions,) = run(euler_maruyama, (x,), n_steps=n_steps, record_every=record_every, step_size=step_size)
     step = record_steps(n_steps, record_every)
     if isinstance(learning_rate, np.ndarray):
-        return Trajectory(step, np.concatenate(([0.0], np.cumsum(learning_rate)))[step] / n_train, positions)
+        return Trajectory(step, np.concatenate(([0.0], np.cumsum(learning_rate, dtype=np.float64)))[step] / n_train, positions)
     return Trajectory(step, learning_rate / n_train * step, positions)
 
 

@@ -23,7 +23,7 @@ B. A. Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
@@ -37,7 +37,12 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 
 ACTIVATIONS = ("relu", "tanh")
 
+_OVERFLOW = np.errstate(over="ignore", invalid="ignore")  # shows in the result
+
 _EVALUATION_CHUNK = 1000  # rows per pass of `evaluate`: bounds its memory, and the activations stay in cache
+
+_ROWS_IN_FLOAT32 = 8192  # above every usual minibatch; a float32 sum over 1e6 rows can lose all but two digits
+_ROWS_OF_A_PART = 1024
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,10 @@ class MLP:
         y       (n,), int                         their classes, from 0 to n_classes - 1
         l2      a number of at least 0            coefficient of |weights|^2 / 2; default 0
 
-    They compute in float32 or float64, as the parameters are. Everything here refuses what is of the wrong type (`TypeError`),
-    and a wrong shape, no rows, features that are not finite, or a number or label out of range (`ValueError`).
+    They compute in float32 or float64, as the parameters are; means over more than 8192 examples are added up in float64, part
+    by part, and then rounded. Everything here refuses what is of the wrong type (`TypeError`), and a wrong shape, no rows,
+    features that are not finite, or a number or label out of range (`ValueError`). Parameters may be infinite or NaN, and what
+    follows from them is, so that training which diverged can be seen: the accuracy is NaN, and the predicted class is -1.
 
     Convention: the loss is the MEAN over the examples plus ``l2 / 2 * |weights|^2``. The L2 term leaves the biases out and
     does not depend on the batch size. The papers' cost C is the SUM.
@@ -95,9 +102,7 @@ class MLP:
 
     def __post_init__(self) -> None:
         """Check the architecture."""
-        sizes = self.hidden_layer_sizes
-        if not isinstance(sizes, Sequence) or isinstance(sizes, str):
-            raise TypeError(f"hidden_layer_sizes must be a sequence of integers, got {sizes!r}; for one layer write ({sizes},)")
+        sizes = check.sequence("hidden_layer_sizes", self.hidden_layer_sizes, "integers", hint="for one layer write (128,)")
         check.integer("n_features", self.n_features)
         check.integer("n_classes", self.n_classes, 2)
         check.choice("activation", self.activation, ACTIVATIONS)
@@ -114,15 +119,13 @@ class MLP:
         """Length P of the parameter vector."""
         return sum((n_in + 1) * n_out for n_in, n_out in self.layer_shapes)
 
-    def init(self, rng: np.random.Generator | int | None = None, dtype: Any = float) -> np.ndarray:
+    def init(self, rng: check.Seed = None, dtype: Any = float) -> np.ndarray:
         """Draw initial parameters, of shape (n_params,) and dtype float64 or float32.
 
         Weights are normal with variance 2/n_in before a relu (He) and 1/n_in otherwise; biases are 0. `rng` is handed to
         `numpy.random.default_rng`.
         """
-        if np.dtype(dtype) not in (np.float32, np.float64):
-            raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
-        rng = check.generator(rng)
+        dtype, rng = check.precision("dtype", dtype), check.generator(rng)
         params = np.zeros(self.n_params, dtype)
         layers = self.unpack(params)
         for i, (weights, _) in enumerate(layers):
@@ -143,8 +146,8 @@ class MLP:
         list of (weights, biases)
             Of shapes (..., n_in, n_out) and (..., n_out): views, so that writing to them writes to `params`.
         """
-        if not isinstance(params, np.ndarray):
-            raise TypeError(f"params must be an array, got {type(params).__name__}")
+        if not check.plain_array(params):
+            raise TypeError(f"params must be a plain array, got {type(params).__name__}")
         if params.shape[-1:] != (self.n_params,):
             raise ValueError(f"params must have a last axis of n_params={self.n_params}, got shape {params.shape}")
         layers, start, stack = [], 0, params.shape[:-1]
@@ -155,27 +158,31 @@ class MLP:
             start += n_out
         return layers
 
+    @_OVERFLOW
     def logits(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
         """Return z_L, the inputs of the softmax, of shape (n, n_classes): log-probabilities up to a constant in each row."""
         self._check(params, X)
         return self._forward(self.unpack(params), X)[-1]
 
     def predict(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
-        """Return the most probable class of each example, of shape (n,): ints from 0 to n_classes - 1."""
-        return self.logits(params, X).argmax(axis=1)  # type: ignore[no-any-return]
+        """Return the most probable class of each example, of shape (n,): ints from 0 to n_classes - 1, or -1 if all are NaN."""
+        logits = self.logits(params, X)
+        classes: np.ndarray = np.where(np.isnan(logits).any(axis=1), -1, logits.argmax(axis=1))
+        return classes
 
+    @_OVERFLOW
     def evaluate(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Return the mean cross-entropy, in nats and without the L2 term, and the fraction predicted right.
 
         One pass, with bounded memory.
         """
-        self._check(params, X, y)
+        self._check_labelled(params, X, y)
         layers = self.unpack(params)
-        loss, n_right = 0.0, 0
+        loss, n_right = 0.0, 0.0
         for start in range(0, len(X), _EVALUATION_CHUNK):
             rows = slice(start, start + _EVALUATION_CHUNK)
             logits = self._forward(layers, X[rows])[-1]
-            n_right += int(np.count_nonzero(logits.argmax(axis=1) == y[rows]))
+            n_right += np.nan if np.isnan(logits).any() else np.count_nonzero(logits.argmax(axis=1) == y[rows])
             loss += float(_cross_entropy(logits, y[rows])[0].sum(dtype=np.float64))
         return loss / len(X), n_right / len(X)
 
@@ -183,19 +190,25 @@ class MLP:
         """Return the fraction of examples predicted right, from 0 to 1."""
         return self.evaluate(params, X, y)[1]
 
+    @_OVERFLOW
     def loss(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> float:
         """Return the mean cross-entropy plus the L2 term, in nats."""
-        l2 = check.number("l2", l2, at_least=0)
+        l2 = float(check.number("l2", l2, at_least=0))
         return self.evaluate(params, X, y)[0] + self._penalty(self.unpack(params), l2)
 
     def gradient(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> np.ndarray:
         """Return the gradient of the loss, of shape (n_params,), in the layout of `params`."""
         return self.loss_and_gradient(params, X, y, l2)[1]
 
+    @_OVERFLOW
     def loss_and_gradient(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[float, np.ndarray]:
         """Return what `loss` and `gradient` return, by backpropagation; the module's docstring has the equations."""
-        self._check(params, X, y)
-        l2 = check.number("l2", l2, at_least=0)
+        self._check_labelled(params, X, y)
+        l2 = float(check.number("l2", l2, at_least=0))
+        loss, gradient = _mean(lambda X, y: self._loss_and_gradient(params, X, y, l2), params.dtype, X, y)
+        return loss, gradient
+
+    def _loss_and_gradient(self, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float) -> tuple[float, np.ndarray]:
         layers = self.unpack(params)
         hidden = self._forward(layers, X)
         losses, delta = _cross_entropy(hidden.pop(), y)
@@ -209,6 +222,7 @@ class MLP:
                 delta = delta @ weights.T * self._slope(h)
         return float(losses.mean()) + self._penalty(layers, l2), gradient
 
+    @_OVERFLOW
     def per_example_gradients(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the gradient of each example's own cross-entropy, of shape (n, n_params): row i is g_i.
 
@@ -217,7 +231,7 @@ class MLP:
         Convention: without the L2 term, which belongs to no example. The mean of the rows is `gradient` with l2 = 0; their
         covariance is the F (or S) of the theory.
         """
-        self._check(params, X, y)
+        self._check_labelled(params, X, y)
         layers = self.unpack(params)
         hidden = self._forward(layers, X)
         delta = _cross_entropy(hidden.pop(), y)[1]
@@ -229,6 +243,7 @@ class MLP:
                 delta = delta @ weights.T * self._slope(h)
         return gradients
 
+    @_OVERFLOW
     def hessian_vector_product(
         self, params: np.ndarray, v: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float = 0.0
     ) -> np.ndarray:
@@ -237,9 +252,12 @@ class MLP:
         The code is that of `loss_and_gradient`, each line followed by its derivative along v (named ..._v). At a kink of relu
         the one-sided derivative is taken, as in the gradient. Source: Pearlmutter, Neural Computation 6, 1994.
         """
-        self._check(params, X, y)
+        self._check_labelled(params, X, y)
         check.float_array("v", v, (self.n_params,))
-        l2 = check.number("l2", l2, at_least=0)
+        l2 = float(check.number("l2", l2, at_least=0))
+        return _mean(lambda X, y: (0.0, self._hessian_vector_product(params, v, X, y, l2)), params.dtype, X, y)[1]
+
+    def _hessian_vector_product(self, params: np.ndarray, v: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float) -> np.ndarray:
         layers, directions = self.unpack(params), self.unpack(v)
         hidden = self._forward(layers, X)
         # Forward along v: h' = phi'(z) z', with z' = h' W + h V + c.
@@ -294,12 +312,14 @@ class MLP:
     def _penalty(self, layers: Layers, l2: float) -> float:
         return 0.5 * l2 * sum(float(np.vdot(weights, weights)) for weights, _ in layers) if l2 else 0.0
 
-    def _check(self, params: np.ndarray, X: np.ndarray, y: np.ndarray | None = None) -> None:
+    def _check(self, params: np.ndarray, X: np.ndarray) -> None:
         # Parameters may be infinite or NaN: that is how training finds out that it diverged.
         check.float_array("params", params, (self.n_params,), finite=False)
         check.float_array("X", X, ("n", self.n_features))
-        if y is not None:
-            check.labels("y", y, len(X), self.n_classes)
+
+    def _check_labelled(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> None:
+        self._check(params, X)
+        check.labels("y", y, len(X), self.n_classes)
 
 
 class LogisticRegression(MLP):
@@ -331,6 +351,22 @@ class LogisticRegression(MLP):
     def __repr__(self) -> str:
         """Return the call that makes this model."""
         return f"LogisticRegression({self.n_features}, {self.n_classes})"
+
+
+def _mean(
+    part: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]], dtype: np.dtype, X: np.ndarray, y: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Return part(X, y), a mean over the examples; of many in float32 as the mean over parts of them, added up in float64."""
+    if len(X) <= _ROWS_IN_FLOAT32 or dtype == np.float64:
+        return part(X, y)
+    total, means = 0.0, np.zeros(())
+    for start in range(0, len(X), _ROWS_OF_A_PART):
+        rows = slice(start, start + _ROWS_OF_A_PART)
+        number, values = part(X[rows], y[rows])
+        weight = len(y[rows]) / len(X)
+        total += weight * number
+        means = means + np.multiply(values, weight, dtype=np.float64)
+    return total, means.astype(dtype)
 
 
 def _cross_entropy(logits: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -60,14 +60,14 @@ _BITS = 24  # a float32 holds every multiple of 2^-24 between 0 and 1
 _SIGNS = 1 - 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.int8)
 
 
-def filler(increments: str, rng: np.random.Generator | int | None = None) -> Callable[[np.ndarray], None]:
+def filler(increments: str, rng: check.Seed = None) -> Callable[[np.ndarray], None]:
     """Return a function that fills an array with random increments of mean 0 and variance 1.
 
     Parameters
     ----------
     increments : {"normal", "box-muller", "signs"}
         See the module.
-    rng : numpy.random.Generator, int or None
+    rng : numpy.random.Generator, BitGenerator, SeedSequence, int or None
         Source of the bits, handed to `numpy.random.default_rng`.
 
     Returns
@@ -107,7 +107,12 @@ def filler(increments: str, rng: np.random.Generator | int | None = None) -> Cal
 def _normal(rng: np.random.Generator) -> Callable[[np.ndarray], None]:
     """NumPy's own, by the ziggurat."""
     normal: Any = rng.standard_normal
-    return lambda out: normal(dtype=out.dtype, out=out)
+
+    def fill(out: np.ndarray) -> None:
+        flat = _flat(out, np.float32, np.float64)
+        normal(dtype=flat.dtype, out=flat)
+
+    return fill
 
 
 def _box_muller(rng: np.random.Generator) -> Callable[[np.ndarray], None]:
@@ -161,9 +166,11 @@ def _signs(rng: np.random.Generator) -> Callable[[np.ndarray], None]:
 
 def _flat(out: np.ndarray, *dtypes: type) -> np.ndarray:
     """Return a flat view of `out`."""
-    if out.dtype.type not in dtypes or not out.flags.c_contiguous:
-        wanted = " or ".join(dtype.__name__ for dtype in dtypes)
-        raise TypeError(f"out must be a C-contiguous array of {wanted}, got one of {out.dtype} with strides {out.strides}")
+    wanted = f"out must be a C-contiguous array of {' or '.join(dtype.__name__ for dtype in dtypes)}"
+    if not check.plain_array(out):
+        raise TypeError(f"{wanted}, got one of type {type(out).__name__}")
+    if out.dtype.type not in dtypes or not (out.flags.c_contiguous and out.flags.writeable):
+        raise TypeError(f"{wanted}, got one of {out.dtype} with strides {out.strides}")
     return out.reshape(-1)
 
 

@@ -3,7 +3,8 @@
 An `Optimizer` is a pair ``(init, update)``: ``init(params)`` makes the state, ``update(gradient, state, learning_rate)`` gives
 the step to ADD to the parameters and the next state. Nothing is changed in place. A custom optimizer is two functions; those of
 `sgd` and `adam` are values, ``sgd(0.9) == sgd(momentum=0.9)``, and refuse what is not a number (TypeError) or out of its range
-(ValueError)::
+(ValueError), parameters and gradients that are not float32 or float64 (TypeError), a gradient of another shape, and a step that
+overflows, unless NumPy is told to ignore that, as `train` does (ValueError). They compute in the precision of the parameters::
 
     a <- m a + gradient                              w <- w - learning_rate * a                  (momentum, trace form)
                                                      w <- w - learning_rate * (gradient + m a)   (Nesterov, with the new a)
@@ -24,8 +25,8 @@ D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -40,7 +41,8 @@ class Optimizer:
     init : callable
         ``init(params) -> state``.
     update : callable
-        ``update(gradient, state, learning_rate) -> (step, state)``; the new parameters are ``params + step``.
+        ``update(gradient, state, learning_rate) -> (step, state)``; the new parameters are ``params + step``. The step has the
+        gradient's shape; training refuses another, and keeps the parameters' precision whatever the step's is.
 
     Notes
     -----
@@ -72,7 +74,40 @@ class Optimizer:
     def __repr__(self) -> str:
         """Write the call that makes this optimizer."""
         name = "Optimizer" if type(self) is Optimizer else type(self).__name__.lower()
-        return f"{name}({', '.join(f'{argument}={value!r}' for argument, value in vars(self).items())})"
+        arguments = [field.name for field in fields(self)] if is_dataclass(self) else vars(self)
+        return f"{name}({', '.join(f'{argument}={getattr(self, argument)!r}' for argument in arguments)})"
+
+
+class _Ours(Optimizer):
+    """What `Sgd` and `Adam` share: a look at what comes from outside; `start` and `advance`, without one, do the work."""
+
+    state_type: ClassVar[Any]
+    start: Callable[[np.ndarray], Any]
+    advance: Callable[[np.ndarray, Any, float], tuple[np.ndarray, Any]]
+
+    def init(self, params: np.ndarray) -> Any:
+        """Return the state before the first update, in the parameters' precision, which is that of all steps."""
+        return self.start(check.floats("params", params, hint=_CONVERT))
+
+    def update(self, gradient: np.ndarray, state: Any, learning_rate: float) -> tuple[np.ndarray, Any]:
+        """Return the step and the next state."""
+        if not isinstance(state, self.state_type):
+            came = f"{type(state).__name__}; init makes the first, update the next"
+            raise TypeError(f"state must be of type {self.state_type.__name__}, got {came}")
+        like = check.floats("state", state[-1])
+        for part in state[1:-1]:  # Adam's mean
+            check.floats("state", part, like)
+        learning_rate = check.finite("learning_rate", learning_rate)
+        carry_on = np.geterr()["over"] == "ignore"  # as in `train`, which looks at the loss
+        try:
+            with np.errstate(over="ignore" if carry_on else "raise", invalid="ignore"):
+                return self.advance(check.floats("gradient", gradient, like, hint=_CONVERT), state, learning_rate)
+        except FloatingPointError:
+            came = f"an overflow of {like.dtype}; the gradient, or the learning rate of {learning_rate:g}, is too large"
+            raise ValueError(f"the step and the next state must be finite, got {came}") from None
+
+
+_CONVERT = "convert it with astype(float)"
 
 
 class SgdState(NamedTuple):
@@ -82,17 +117,18 @@ class SgdState(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Sgd(Optimizer):
+class Sgd(_Ours):
     """What `sgd` makes; `fast` reads its numbers and computes the same in place."""
 
     momentum: float
     nesterov: bool
+    state_type: ClassVar[Any] = SgdState
 
-    def init(self, params: np.ndarray) -> SgdState:
+    def start(self, params: np.ndarray) -> SgdState:
         """Return an empty accumulator."""
         return SgdState(np.zeros_like(params))
 
-    def update(self, gradient: np.ndarray, state: SgdState, learning_rate: float) -> tuple[np.ndarray, SgdState]:
+    def advance(self, gradient: np.ndarray, state: SgdState, learning_rate: float) -> tuple[np.ndarray, SgdState]:
         """Return the step and the next state."""
         trace = self.momentum * state.trace + gradient
         direction = gradient + self.momentum * trace if self.nesterov else trace
@@ -108,18 +144,19 @@ class AdamState(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Adam(Optimizer):
+class Adam(_Ours):
     """What `adam` makes; `fast` reads its numbers and computes the same in place."""
 
     b1: float
     b2: float
     eps: float
+    state_type: ClassVar[Any] = AdamState
 
-    def init(self, params: np.ndarray) -> AdamState:
+    def start(self, params: np.ndarray) -> AdamState:
         """Return moments of 0, after no update."""
         return AdamState(0, np.zeros_like(params), np.zeros_like(params))
 
-    def update(self, gradient: np.ndarray, state: AdamState, learning_rate: float) -> tuple[np.ndarray, AdamState]:
+    def advance(self, gradient: np.ndarray, state: AdamState, learning_rate: float) -> tuple[np.ndarray, AdamState]:
         """Return the step and the next state."""
         b1, b2, eps = self.b1, self.b2, self.eps
         n_updates = state.n_updates + 1
@@ -129,6 +166,15 @@ class Adam(Optimizer):
         # With eps = 0 a parameter whose gradients were all 0 (or so small that their squares are) has 0/0, and stays as it is.
         direction = np.divide(mean / (1 - b1**n_updates), scale, out=np.zeros_like(mean), where=scale != 0)
         return -learning_rate * direction, AdamState(n_updates, mean, mean_square)
+
+
+def step_of(optimizer: Optimizer, gradient: np.ndarray, state: Any, learning_rate: float) -> tuple[np.ndarray, Any]:
+    """Return what ``optimizer.update`` does; from a user's own, a step in the gradient's precision and of its shape or none."""
+    if type(optimizer) in (Sgd, Adam):
+        return optimizer.advance(gradient, state, learning_rate)  # type: ignore[attr-defined, no-any-return]
+    answer = optimizer.update(gradient, state, learning_rate)
+    step, state = check.two("what optimizer.update returns", answer, "step, state")
+    return check.floats("the step that optimizer.update returns", step, gradient), state
 
 
 def sgd(momentum: float = 0.0, nesterov: bool = False) -> Optimizer:

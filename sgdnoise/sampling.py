@@ -32,7 +32,7 @@ def minibatches(
     *,
     sampling: str = "reshuffle",
     n_chains: int | None = None,
-    rng: np.random.Generator | int | None = None,
+    rng: check.Seed = None,
 ) -> np.ndarray:
     """Draw the minibatches of one epoch.
 
@@ -46,7 +46,7 @@ def minibatches(
         One permutation dealt out over the epoch; a fresh subset for each batch; independent draws.
     n_chains : int, optional
         Draw for so many chains at once, each independent of the others.
-    rng : numpy.random.Generator, int or None, keyword-only
+    rng : numpy.random.Generator, BitGenerator, SeedSequence, int or None, keyword-only
         Handed to `numpy.random.default_rng`.
 
     Returns
@@ -113,7 +113,10 @@ def _subsets(rng: np.random.Generator, n: int, size: int, n_sets: int) -> np.nda
     Small ones by rejection, which is uniform and much faster than a permutation: rows that hold an index twice are drawn again.
     """
     if size * size > n:
-        return rng.permuted(np.broadcast_to(np.arange(n), (n_sets, n)), axis=1)[:, :size]
+        drawn = np.empty((n_sets, size), dtype=np.int64)
+        for rows in np.array_split(drawn, -(-n_sets * n // 10**6)):  # a permutation takes n numbers, of which `size` are kept
+            rows[:] = rng.permuted(np.broadcast_to(np.arange(n), (len(rows), n)), axis=1)[:, :size]
+        return drawn
     drawn = rng.integers(n, size=(n_sets, size))
     twice = np.arange(n_sets)
     while len(twice):

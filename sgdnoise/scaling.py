@@ -144,7 +144,7 @@ def convert(
     def setting(eps: float, batch: int, m: float) -> Setting:
         g_now = noise_scale(eps, batch, n_train, momentum=m)
         hint = "the two settings are too far apart for floating point"
-        change = check.number("the change of g", g_now / g - 1, hint=hint)
+        change = check.number("the result", g_now / g - 1, hint=hint)
         return Setting(eps, batch, m, g_now, change, n_train // batch, lost_epochs(batch, n_train, m))
 
     linear, exact, warnings = None, None, []

@@ -231,19 +231,17 @@ def step_decay(learning_rate: float, batch_size: int, *, milestones: Sequence[in
     121-160          0.004         128
     161-200         0.0008         128
     """
-    learning_rate = check.number("learning_rate", learning_rate)  # its range is a matter of the stages
+    learning_rate = float(check.number("learning_rate", learning_rate))  # its range is a matter of the stages
     n_epochs = check.integer("n_epochs", n_epochs)
-    factor = check.number("factor", factor, above=1, hint="it divides the learning rate")
-    if isinstance(milestones, str) or not isinstance(milestones, (Sequence, np.ndarray)):
-        came = type(milestones).__name__
-        raise TypeError(f"milestones must be a sequence of integers, got one of type {came}; for a single one write (60,)")
+    factor = float(check.number("factor", factor, above=1, hint="it divides the learning rate"))
+    milestones = check.sequence("milestones", milestones, "integers", hint="for a single one write (60,)")
     last = 0
     for milestone in milestones:
         last = check.integer("milestones", milestone, last + 1, ("n_epochs - 1", n_epochs - 1), hint="they must increase")
     edges = [0, *milestones, n_epochs]
     stages = []
     for start, end in pairwise(edges):
-        stages.append(Stage(int(end) - int(start), float(learning_rate), batch_size))
+        stages.append(Stage(int(end) - int(start), learning_rate, batch_size))
         learning_rate = learning_rate / factor
     return Schedule(stages)
 
@@ -405,18 +403,18 @@ def scale_up(
     cap = n_train if max_batch_size is None else check.integer("max_batch_size", max_batch_size, 1, ("n_train", n_train))
     rate_factor = 1.0
     if learning_rate is not None:
-        rate_factor = check.number("learning_rate", learning_rate, above=0) / schedule.stages[0].learning_rate
+        rate_factor = float(check.number("learning_rate", learning_rate, above=0)) / schedule.stages[0].learning_rate
     batch_factor = rate_factor
     if momentum is not None and to_momentum is not None:
-        before = check.number("momentum", momentum, at_least=0, below=1)
-        batch_factor *= (1 - before) / (1 - check.number("to_momentum", to_momentum, at_least=0, below=1))
+        before = float(check.number("momentum", momentum, at_least=0, below=1))
+        batch_factor *= (1 - before) / (1 - float(check.number("to_momentum", to_momentum, at_least=0, below=1)))
     elif momentum is not None or to_momentum is not None:
         raise ValueError(f"momentum and to_momentum must be given together, got {momentum} and {to_momentum}")
 
     stages = []
     for stage in schedule:
-        hint = "the change is too large for floating point"
-        wanted = check.number("the batch size asked for", stage.batch_size * batch_factor, above=0, hint=hint)
+        hint = "it is a batch size, and the change is too large for floating point"
+        wanted = check.number("the result", stage.batch_size * batch_factor, above=0, hint=hint)
         batch_size = max(1, round(min(wanted, cap)))
         rest = 1.0 if math.isclose(batch_size, wanted) else batch_size / wanted
         stages.append(replace(stage, learning_rate=stage.learning_rate * rate_factor * rest, batch_size=batch_size))

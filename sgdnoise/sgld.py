@@ -38,6 +38,22 @@ from .sampling import SAMPLINGS, draw
 _BLOCK = 1 << 16  # indices drawn at once for independent batches: bounds the memory, and one draw serves many updates
 
 
+@dataclass(frozen=True)
+class _Polynomial:
+    """What `polynomial_step_size` returns: a value, so that it can be compared and pickled."""
+
+    a: float
+    b: float
+    gamma: float
+
+    def __call__(self, t: int) -> float:
+        value: float = self.a * (self.b + t) ** -self.gamma
+        return value
+
+    def __repr__(self) -> str:
+        return f"polynomial_step_size({self.a}, {self.b}, {self.gamma})"
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """What `sgld` recorded.
@@ -96,7 +112,9 @@ class Samples:
         discard = check.integer("discard", discard, 0, ("the last record's step - 1", int(self.step[-1]) - 1))
         kept = self.step > discard
         x, weights = self.x[kept], self.step_size[kept]
-        values = x if function is None else np.asarray(function(x))
+        values = x if function is None else np.asarray(check.function("function", function)(x))
+        if values.dtype.kind not in "biuf":
+            raise TypeError(f"function must return an array of numbers, got one of dtype {values.dtype}")
         if values.shape[:2] != x.shape[:2]:
             raise ValueError(f"function must return an array of shape {x.shape[:2]} + (...), got shape {values.shape}")
         average: np.ndarray = np.tensordot(weights / weights.sum(), values, axes=1)
@@ -118,7 +136,8 @@ def polynomial_step_size(a: float, b: float, gamma: float) -> Callable[[int], fl
     Returns
     -------
     callable
-        ``step_size(t)`` for t updates done before, also for an array of t.
+        ``step_size(t)`` for t updates done before, also for an array of t. A value, with equality, hash, pickle and a repr
+        that is the call.
 
     Notes
     -----
@@ -141,9 +160,10 @@ def polynomial_step_size(a: float, b: float, gamma: float) -> Callable[[int], fl
     b = float(check.number("b", b, above=0))
     hint = "the steps must sum to infinity, their squares must not"
     gamma = float(check.number("gamma", gamma, above=0.5, at_most=1, hint=hint))
-    return lambda t: a * (b + t) ** -gamma
+    return _Polynomial(a, b, gamma)
 
 
+@check.arithmetic
 def polynomial_constants(first: float, last: float, n_steps: int, gamma: float) -> tuple[float, float]:
     """Constants a and b with which `polynomial_step_size` falls from one step size to another.
 
@@ -197,7 +217,7 @@ def sgld(
     n_train: int,
     batch_size: int,
     sampling: str = "reshuffle",
-    rng: np.random.Generator | int | None = None,
+    rng: check.Seed = None,
     noise: np.ndarray | None = None,
     increments: str = "normal",
     record_every: int = 1,
@@ -225,7 +245,7 @@ def sgld(
     sampling : {"reshuffle", "without_replacement", "with_replacement"}, default "reshuffle"
         How each chain draws its own minibatches; see `minibatches`. "reshuffle" is what Welling and Teh did. The full batch,
         n = N, is then not drawn but handed over in order.
-    rng : numpy.random.Generator, int or None, keyword-only
+    rng : numpy.random.Generator, BitGenerator, SeedSequence, int or None, keyword-only
         Source of the minibatches and, unless `noise` is given, of the injected noise.
     noise : ndarray of shape (n_steps, n_chains, n_dims), optional
         Standard normals to inject in place of those from `rng`, which then draws the minibatches only.
@@ -304,7 +324,7 @@ def _step_sizes(step_size: object, n_steps: int) -> Callable[[int], float]:
     if callable(step_size):
 
         def eps(t: int) -> float:
-            value = float(step_size(t))
+            value = check.answer("what step_size(t) returns", step_size(t), "one for all chains")
             if not 0 < value < math.inf:
                 raise ValueError(f"step_size must be finite and above 0, got {value} at t = {t}")
             return value

@@ -37,7 +37,8 @@ The functions share these arguments, with these ranges unless one of them says o
 
 A covariance is about the minimum, and is a float where `hessian` is a number, else of the shape of `hessian`. Every function
 refuses what is of the wrong type (TypeError), and what is not finite, of the wrong shape or out of its range (ValueError);
-that includes a learning rate or step at or past the limit of stability.
+that includes a learning rate or step at or past the limit of stability, and arguments so far apart that the result is not
+finite.
 
 References
 ----------
@@ -50,6 +51,7 @@ arXiv:1811.01558.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +59,8 @@ from scipy import linalg
 
 from . import _checks as check
 from ._checks import Number
+
+_MOST_POWERS = 1 << 20  # powers that are added up one by one
 
 
 def _matrix(name: str, value: object, n: int | None = None, *, definite: bool = False) -> np.ndarray:
@@ -75,6 +79,7 @@ def _like(argument: object, covariance: np.ndarray) -> float | np.ndarray:
     return covariance if isinstance(argument, np.ndarray) else float(covariance[0, 0])
 
 
+@check.arithmetic
 def max_stable_learning_rate(curvature: Number, momentum: Number = 0.0, *, nesterov: bool = False) -> Number:
     """Learning rate at which SGD on a quadratic begins to diverge.
 
@@ -147,7 +152,8 @@ def sgd_covariance(
     Both go to l c/(2 h (1 - m)) as l goes to 0, the law of the stochastic differential equation: g F/(2 N h) with the noise
     scale g. They leave it at order l: momentum upwards, Nesterov's downwards if m is above 0.604. The law is exact at any
     stable l, but the Lyapunov equation is solved in floating point: the relative error is some 1e-16/(l h) for the smallest
-    eigenvalue h, and grows likewise near the limit of stability, where SciPy may warn.
+    eigenvalue h, and grows likewise near the limit of stability. A learning rate so near to either end that nothing of the
+    solution is left is refused.
 
     Convention: l multiplies the gradient of the MEAN loss. The noise is independent from update to update and does not depend
     on w: for epoch reshuffling see `reshuffled_variance`.
@@ -179,7 +185,14 @@ def sgd_covariance(
     identity, scaled = np.eye(len(matrix)), learning_rate * matrix
     update = np.block([[identity - p * scaled, -q * identity], [scaled, momentum * identity]])
     kick = np.array([-p, 1.0])
-    joint = linalg.solve_discrete_lyapunov(update, np.kron(np.outer(kick, kick), learning_rate**2 * noise))
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("error", linalg.LinAlgWarning)
+            joint = linalg.solve_discrete_lyapunov(update, np.kron(np.outer(kick, kick), learning_rate**2 * noise))
+    except (linalg.LinAlgWarning, linalg.LinAlgError, ValueError):
+        ends = f"further from 0 and from {name}={limit:.6g}"
+        raise ValueError(f"learning_rate must be {ends} for a solution in floating point, got {learning_rate}") from None
+    check.number("the result", float(np.abs(joint).max()), hint="the arguments are too far apart for floating point")
     covariance = joint[: len(matrix), : len(matrix)]
     return _like(hessian, (covariance + covariance.T) / 2)
 
@@ -191,6 +204,7 @@ class ModifiedEquation(NamedTuple):
     variance: float
 
 
+@check.arithmetic
 def modified_equation(curvature: float, gradient_variance: float, learning_rate: float, *, order: int) -> ModifiedEquation:
     """Decay and stationary variance of the diffusion that stands in for SGD, to compare with the exact law.
 
@@ -237,6 +251,7 @@ def modified_equation(curvature: float, gradient_variance: float, learning_rate:
     return ModifiedEquation(math.exp(-learning_rate * rate), learning_rate * gradient_variance / (2 * rate))
 
 
+@check.arithmetic
 def reshuffled_variance(
     curvature: float, gradient_variance: float, learning_rate: float, batch_size: int, n_train: int, *, position: int = 0
 ) -> float:
@@ -258,7 +273,7 @@ def reshuffled_variance(
     -----
     With a = 1 - l h and the noise of k updates Q_k = (S/B) sum_{j<k} a^(2j) - (S/N) (sum_{j<k} a^j)^2,
     V_0 = l^2 Q_n/(1 - a^(2n)) and V_k = a^(2k) V_0 + l^2 Q_k, whether or not B divides N. To avoid cancellation Q_k is
-    computed as::
+    computed as follows, in closed form from 2^20 updates on::
 
         Q_k = (S/B) sum_{j<k} (a^j - mean)^2 + (S/(k B)) (sum_{j<k} a^j)^2 (N - k B)/N
 
@@ -294,17 +309,43 @@ def reshuffled_variance(
     n_updates = n_train // batch_size
     position = check.integer("position", position, 0, ("n_train // batch_size", n_updates))
     x = learning_rate * curvature
-    weights = (1 - x) ** np.arange(n_updates)
 
-    def noise(k: int) -> float:
-        seen, unseen = weights[:k], (n_train - k * batch_size) / n_train
-        return float((np.sum((seen - seen.mean()) ** 2) + seen.sum() ** 2 / k * unseen) / batch_size)
+    def after(k: int, variance: float) -> float:
+        total, scatter, _, kept = _power_sums(x, k)
+        unseen = (n_train - k * batch_size) / n_train
+        return kept * variance + float((scatter + total**2 / k * unseen) / batch_size)
 
-    forgotten = x * (2 - x) * float(np.sum(weights**2))  # = 1 - a^(2n)
-    variance = noise(n_updates) / forgotten
+    forgotten = x * (2 - x) * float(_power_sums(x, n_updates)[2])  # = 1 - a^(2n)
+    variance = after(n_updates, 0.0) / forgotten
     if position > 0:
-        variance = (1 - x) ** (2 * position) * variance + noise(position)
+        variance = after(position, variance)
     return learning_rate**2 * gradient_variance * variance
+
+
+def _power_sums(x: float, n: int) -> tuple[Number, Number, Number, float]:
+    """Return, with a = 1 - x, the sum of a^j over j < n, that of (a^j - mean)^2, that of a^(2j), and a^(2n)."""
+    if n <= _MOST_POWERS:
+        powers = (1 - x) ** np.arange(n)
+        return powers.sum(), np.sum((powers - powers.mean()) ** 2), np.sum(powers**2), (1 - x) ** (2 * n)
+    # In closed form, with u = -log|a|. The second is squares - total^2/n, and total^2/squares = tanh(n u/2)/tanh(u/2).
+    u = -math.log1p(-x) if x < 1 else math.inf if x == 1 else -math.log(x - 1)
+    odd = x > 1 and n % 2 == 1
+    total = (1 + math.exp(-n * u) if odd else -math.expm1(-n * u)) / x
+    squares, kept = -math.expm1(-2 * n * u) / (x * (2 - x)), math.exp(-2 * n * u)
+    if x >= 1:
+        return total, squares - total**2 / n, squares, kept
+    rest = _tanh_deficit(u / 2)
+    return total, squares * (_tanh_deficit(n * u / 2) - rest) / (1 - rest), squares, kept
+
+
+def _tanh_deficit(z: float) -> float:
+    """Return 1 - tanh(z)/z, without cancellation: below 1 by Lambert's continued fraction, z^2/(3 + z^2/(5 + ...))."""
+    if z >= 1:
+        return 1 - math.tanh(z) / z
+    fraction = 0.0
+    for odd in range(21, 1, -2):
+        fraction = z * z / (odd + fraction)
+    return fraction / (1 + fraction)
 
 
 def langevin_covariance(
@@ -352,4 +393,6 @@ def langevin_covariance(
         hint = f"steps along the hessian's largest eigenvalue, h={steepest:.6g}, are stable only below this limit"
         step_size = float(check.number("step_size", step_size, above=0, below=limit, hint=hint))
         stretch -= mobility * step_size * eigenvalues / 2
-    return _like(hessian, (vectors * (temperature / (eigenvalues * stretch))) @ vectors.T)
+    with np.errstate(all="ignore"):
+        covariance = (vectors * (temperature / (eigenvalues * stretch))) @ vectors.T
+    return _like(hessian, check.number("the result", covariance, arrays=True, hint="the arguments are too far apart"))

@@ -1,7 +1,7 @@
 """The training loop: one gradient of one minibatch after another.
 
 `train` is meant to be read. An epoch draws its minibatches, each minibatch gives a gradient, the optimizer turns it into a
-step, and the step is added to the parameters::
+step, and the step is added to the parameters (in the code with a look at what a user's own model and optimizer return)::
 
     loss, gradient = model.loss_and_gradient(params, X[batch], y[batch], l2)
     step, state = optimizer.update(gradient, state, learning_rate)
@@ -9,11 +9,12 @@ step, and the step is added to the parameters::
 
 The schedule says for how many epochs at which learning rate and batch size. The rest of this page records what happened.
 Arguments of the wrong type (TypeError) and values out of range (ValueError), such as a batch larger than the training set, are
-refused before any work is done.
+refused before any work is done; so is, when it comes, a gradient or a step that is not of the parameters' shape.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from . import _checks as check
-from .optimizers import Optimizer
+from .optimizers import Optimizer, step_of
 from .sampling import SAMPLINGS, minibatches
 
 if TYPE_CHECKING:
@@ -59,9 +60,10 @@ class History:
     learning_rate, batch_size : ndarray
         In force during the epoch.
     train_loss, test_loss : ndarray
-        Mean cross-entropy at the end of the epoch, without the L2 term, over all training and test examples; in nats.
+        Mean cross-entropy at the end of the epoch, without the L2 term, over all training and test examples; in nats. Those of
+        the test set are NaN if there was none.
     train_accuracy, test_accuracy : ndarray
-        Fractions predicted right at the end of the epoch.
+        Fractions predicted right at the end of the epoch; likewise.
     params : ndarray of shape (n_params,)
         The parameters at the end; if training diverged, those that gave the loss it stopped at.
     diverged : bool
@@ -115,6 +117,43 @@ class History:
         return History(*columns, self.params[i], bool(self.diverged[i]))  # type: ignore[call-arg]
 
 
+class Record:
+    """Rows of a `History`, one for each epoch, kept as columns that grow: a look at them costs the same however long they are.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of a loss or an accuracy: (), or (n_replicas,).
+    """
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        shared = [np.empty(16, kind) for kind in (int, int, float, int)]
+        self._columns = [*shared, *(np.empty((16, *shape)) for _ in range(4))]
+        self._n_rows = 0
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def append(self, *row: Any) -> None:
+        """Add a row, whose entries are the first eight of a `History`."""
+        if self._n_rows == len(self._columns[0]):  # a new array: the columns that a callback has kept stay what they are
+            self._columns = [np.concatenate([column, np.empty_like(column)]) for column in self._columns]
+        for column, value in zip(self._columns, row, strict=True):
+            column[self._n_rows] = value
+        self._n_rows += 1
+
+    def columns(self) -> list[np.ndarray]:
+        """Return read-only views, with the epochs on the last axis."""
+        views = [column[: self._n_rows].T for column in self._columns]
+        for view in views:
+            view.flags.writeable = False
+        return views
+
+    def copies(self) -> list[np.ndarray]:
+        """Return the columns as arrays of the caller's own."""
+        return [column.copy(order="K") for column in self.columns()]
+
+
 class DivergenceError(ArithmeticError):
     """Training diverged: the loss is not finite, or absurdly large.
 
@@ -160,7 +199,7 @@ def train(
     l2: float = 0.0,
     sampling: str = "reshuffle",
     params: np.ndarray | None = None,
-    rng: np.random.Generator | int | None = None,
+    rng: check.Seed = None,
     callback: Callable[[History], object] | None = None,
     on_divergence: str = "raise",
 ) -> History:
@@ -171,7 +210,7 @@ def train(
     model : Model
         `MLP`, `LogisticRegression`, or anything with their ``init``, ``loss_and_gradient`` and ``evaluate``.
     data : Dataset
-        Training and test examples. Parameters take the dtype of ``data.X_train``.
+        Training and, unless left out, test examples. Parameters take the dtype of ``data.X_train``.
     schedule : Schedule
         Epochs, learning rates and batch sizes.
     optimizer : Optimizer
@@ -181,11 +220,11 @@ def train(
     sampling : {"reshuffle", "without_replacement", "with_replacement"}, default "reshuffle"
         How minibatches are drawn; see `minibatches`.
     params : ndarray of shape (n_params,), optional
-        Where to start; drawn by ``model.init`` if not given. Not changed.
-    rng : numpy.random.Generator, int or None, keyword-only
-        Source of the initial parameters, then of the minibatches.
+        Where to start; drawn by ``model.init`` if not given. Not changed. Training keeps their precision.
+    rng : numpy.random.Generator, BitGenerator, SeedSequence, int or None, keyword-only
+        Source of the initial parameters, then of the minibatches; handed to `numpy.random.default_rng`.
     callback : callable, optional
-        Called with the `History` so far after each epoch.
+        Called after each epoch with the `History` so far. Its columns are for reading only, its `params` are a copy.
     on_divergence : {"raise", "stop", "ignore"}, default "raise"
         What to do when the loss is not finite or more than 100 times the larger of 1 and the first minibatch's: raise
         `DivergenceError`, return the history so far, or go on.
@@ -200,6 +239,9 @@ def train(
     DivergenceError
         If training diverges and `on_divergence` is "raise". Its attributes hold the epoch, the update, the learning rate, the
         batch size, the loss, and the history so far.
+    TypeError, ValueError
+        If `model` returns a loss that is not a number or a gradient, or `optimizer` a step, that is not a float32 or float64
+        array of the parameters' shape.
 
     Notes
     -----
@@ -221,20 +263,20 @@ def train(
     (array([30, 60, 90]), array([0.5, 0.5, 0.1]))
     """
     l2 = check_arguments(data, schedule, optimizer, l2, sampling, callback, on_divergence)
+    wanted = ("loss_and_gradient", "evaluate") if params is not None else ("init", "loss_and_gradient", "evaluate")
+    check.attributes("model", model, wanted, hint="an MLP, a LogisticRegression, or one of your own")
     X, y = data.X_train, data.y_train
     rng = check.generator(rng)
-    params = model.init(rng, X.dtype) if params is None else check.float_array("params", params, ("n_params",))
+    name, params = ("params", params) if params is not None else ("what model.init returns", model.init(rng, X.dtype))
+    params = check.float_array(name, params, ("n_params",)).copy()
     state = optimizer.init(params)
     n_updates, limit = 0, float("inf")
-    rows: list[tuple[float, ...]] = []
-
-    def history(diverged: bool = False) -> History:
-        columns: Any = zip(*rows, strict=True) if rows else [()] * 8
-        return History(*map(np.array, columns), params, diverged)  # type: ignore[call-arg]
+    record = Record()
 
     def check_loss(loss: float) -> None:
-        if on_divergence != "ignore" and not (np.isfinite(loss) and loss <= limit):
-            raise DivergenceError(len(rows) + 1, n_updates, learning_rate, batch_size, loss, history(diverged=True))
+        if on_divergence != "ignore" and not (math.isfinite(loss) and loss <= limit):
+            so_far = History(*record.copies(), params, True)  # type: ignore[call-arg]
+            raise DivergenceError(len(record) + 1, n_updates, learning_rate, batch_size, loss, so_far)
 
     try:
         for stage in schedule:
@@ -242,24 +284,41 @@ def train(
             for _ in range(stage.n_epochs):
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                     for batch in minibatches(len(X), batch_size, sampling=sampling, rng=rng):
-                        loss, gradient = model.loss_and_gradient(params, X[batch], y[batch], l2)
+                        loss, gradient = _loss_and_gradient(model, params, X[batch], y[batch], l2)
                         if n_updates == 0:
                             limit = DIVERGED * max(1.0, loss)
                         check_loss(loss)
-                        step, state = optimizer.update(gradient, state, learning_rate)
+                        step, state = step_of(optimizer, gradient, state, learning_rate)
                         params = params + step
                         n_updates += 1
-                    on_train = model.evaluate(params, X, y)
-                    on_test = model.evaluate(params, data.X_test, data.y_test)
+                    on_train = _evaluate(model, params, X, y)
+                    on_test = _evaluate(model, params, data.X_test, data.y_test)
                 check_loss(on_train[0])
-                rows.append((len(rows) + 1, n_updates, learning_rate, batch_size, *on_train, *on_test))
+                record.append(len(record) + 1, n_updates, learning_rate, batch_size, *on_train, *on_test)
                 if callback is not None:
-                    callback(history())
+                    callback(History(*record.columns(), params.copy()))  # type: ignore[call-arg]
     except DivergenceError as error:
         if on_divergence == "stop":
             return error.history
         raise
-    return history()
+    return History(*record.copies(), params)  # type: ignore[call-arg]
+
+
+def _loss_and_gradient(model: Model, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float) -> tuple[float, np.ndarray]:
+    """Return what the model does: a number, and an array like the parameters; another shape might broadcast unseen."""
+    answer = model.loss_and_gradient(params, X, y, l2)
+    loss, gradient = check.two("what model.loss_and_gradient returns", answer, "loss, gradient")
+    loss = check.answer("the loss that model.loss_and_gradient returns", loss, "the mean over the examples")
+    return loss, check.floats("the gradient that model.loss_and_gradient returns", gradient, params)
+
+
+def _evaluate(model: Model, params: np.ndarray, X: np.ndarray | None, y: np.ndarray | None) -> tuple[float, float]:
+    """Return loss and accuracy, NaN where there are no examples."""
+    if X is None or y is None:
+        return float("nan"), float("nan")
+    scores = check.two("what model.evaluate returns", model.evaluate(params, X, y), "loss, accuracy")
+    loss, accuracy = (check.answer("each number that model.evaluate returns", score) for score in scores)
+    return loss, accuracy
 
 
 def check_arguments(
@@ -268,7 +327,12 @@ def check_arguments(
     """Refuse what neither this loop nor the fast one can work with, before any work is done; return `l2`."""
     attributes = ("X_train", "y_train", "X_test", "y_test")
     X = check.attributes("data", data, attributes, hint="a Dataset, for instance from load_fashion()").X_train
+    if (data.X_test is None) != (data.y_test is None):  # type: ignore[attr-defined]
+        raise ValueError("data must have both X_test and y_test, or None in place of both, got one of them")
+    check.attributes("data.X_train", X, ("dtype", "__len__", "__getitem__"), hint="an array of floats")
     check.attributes("optimizer", optimizer, ("init", "update"), hint="call sgd() or adam() to get one")
+    for name in ("init", "update"):
+        check.function(f"optimizer.{name}", getattr(optimizer, name))
     check.attributes("schedule", schedule, ("stages", "n_updates"), hint="a Schedule, for instance from step_decay()")
     if callback is not None:
         check.function("callback", callback)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections import Counter
 from fractions import Fraction
 
@@ -176,6 +177,87 @@ def test_finite_population_without_replacement():
 def test_single_precision_gradients_are_summed_in_double():
     gradients = (np.random.default_rng(5).standard_normal((500, 3)) + 10).astype(np.float32)
     assert gradient_noise_scale(gradients) == gradient_noise_scale(gradients.astype(float))
+
+
+def test_the_covariance_of_a_million_gradients_in_single_precision():
+    """Sums of 1e6 numbers near 0.1 in float32 make the variance a third too large."""
+    gradients = (0.1 + 1e-3 * np.random.default_rng(0).standard_normal((10**6, 2))).astype(np.float32)
+    first, second = gradients.T.astype(float)
+    expected = [[np.cov(a, b)[0, 1] for b in (first, second)] for a in (first, second)]
+    np.testing.assert_allclose(gradient_covariance(gradients), expected, rtol=1e-9)
+    assert gradient_covariance(gradients)[0, 0] == pytest.approx(9.994e-7, rel=1e-4)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(4096.0, 1.0), (3e37, 2.0**100), (0.0, 2.0**-120)])
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_the_covariance_in_single_precision_of_signs_is_known_exactly(offset, size, ddof):
+    """Columns +s and -s by turns, of squares that float32 cannot hold, in blocks that do not divide the number of rows."""
+    n, sign = 700_002, np.tile([1.0, -1.0], 350_001)
+    gradients = np.stack([offset + size * sign, -2 * size * sign], axis=1).astype(np.float32)
+    exact = n / (n - ddof) * size**2 * np.array([[1.0, -2.0], [-2.0, 4.0]])
+    np.testing.assert_allclose(gradient_covariance(gradients, ddof=ddof), exact, rtol=1e-6)
+
+
+def test_the_covariance_of_many_parameters_in_single_precision():
+    """More rows than are converted at a time; numpy.cov in float64 beside it."""
+    gradients = (np.random.default_rng(7).standard_normal((1500, 1100)) + 30).astype(np.float32)
+    some = [0, 17, 1099]
+    covariance = gradient_covariance(gradients)
+    assert covariance.dtype == np.float64
+    np.testing.assert_allclose(covariance[np.ix_(some, some)], np.cov(gradients[:, some].astype(float).T), rtol=1e-11)
+
+
+@pytest.mark.parametrize("offset", [300.0, 2.0**83])
+def test_the_curvature_noise_scale_in_single_precision(offset):
+    """Gradients offset +- size along the axes by turns, and H = diag(2, 3): tr(H S) = 5 size^2 n/(n - 1)."""
+    n, seen = 3000, set()
+    size, sign = offset / 1024, np.tile([1.0, -1.0], n // 2)
+    gradients = (offset + size * np.stack([sign, sign], axis=1)).astype(np.float32)
+
+    def product(v):
+        seen.add(v.dtype)
+        return np.array([2.0, 3.0], v.dtype) * v
+
+    estimate = curvature_noise_scale(gradients, product)
+    assert estimate.noise == pytest.approx(5 * size**2 * n / (n - 1), rel=1e-6)
+    assert estimate.signal == pytest.approx(5 * offset**2 - estimate.noise / n, rel=1e-6)
+    assert seen == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.float16, 60_000), (np.float32, 3e38), (np.float64, 3e38)])
+def test_norms_of_any_precision_are_averaged_in_double(dtype, value):
+    norms = np.full(2000, value, dtype)
+    norms[::2] = 0
+    estimate = gradient_noise_scale_from_norms(norms, np.zeros(3, dtype), 2, 4)
+    assert estimate.noise == pytest.approx(float(norms[1]) / 2 / (1 / 2 - 1 / 4), rel=1e-12)
+
+
+def test_the_mean_of_many_norms_in_half_precision():
+    norms = np.random.default_rng(0).uniform(1, 2, 10**5).astype(np.float16)
+    exact = float(sum(map(Fraction, norms.astype(float).tolist())) / len(norms))
+    assert gradient_noise_scale_from_norms(norms, 0.0, 1, 2).noise == pytest.approx(2 * exact, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gradient_noise_scale_from_norms(1e308, 1e308, 32, 512), "signal must be finite, got nan"),
+        (lambda: gradient_noise_scale_from_norms(1e308, 0.0, 2, 3), "noise must be finite, got inf"),
+        (lambda: gradient_noise_scale_from_norms(np.full(2, 1.7e308), 1.0, 2, 4), "noise must be finite, got inf"),
+        (lambda: gradient_noise_scale_from_norms(2.0, 1.0, 2**62, 2**62 + 1), "noise must be finite, got nan"),
+        (lambda: gradient_noise_scale(np.array([[1e200], [-1e200]])), "noise must be finite, got inf"),
+        (lambda: gradient_covariance(np.array([[1e200], [-1e200]])), "the result must be finite, got inf"),
+        (lambda: minibatch_covariance(1e300, 1.0, 1e20), "the result must be finite, got inf"),
+        (lambda: curvature_noise_scale(np.eye(2), lambda v: v * np.nan), "noise must be finite, got nan"),
+        (
+            lambda: curvature_noise_scale(np.eye(2), lambda v: v[:1]),
+            "hessian_vector_product(v) must be a float32 or float64 array of shape (2,), got shape (1,)",
+        ),
+    ],
+)
+def test_what_is_not_finite_or_has_another_shape_is_refused(call, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        call()
 
 
 def test_where_noise_dominates_it_says_so():
@@ -409,3 +491,62 @@ def test_bad_input_is_refused_by_name(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+def eigenvalue(matrix):
+    """Of a model whose Hessian is this matrix."""
+
+    class Bowl:
+        def hessian_vector_product(self, params, v, X, y, l2=0.0):
+            return matrix @ v
+
+    n = len(matrix)
+    return top_hessian_eigenvalue(Bowl(), np.zeros(n), np.ones((1, 1)), np.zeros(1, int))
+
+
+def test_the_eigenvalue_of_a_saturated_model_is_0():
+    X, y, params = np.array([[1.0], [-1.0]]), np.array([0, 1]), np.array([1000.0, -1000, 0, 0])
+    assert top_hessian_eigenvalue(LogisticRegression(1), params, X, y) == 0.0
+    assert top_hessian_eigenvalue(LogisticRegression(1), params, X, y, l2=0.25) == pytest.approx(0.25, rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+@pytest.mark.parametrize("scale", [0.0, 1e-290, 1e-120, 1e-5, 1.0, 1e120])
+def test_eigenvalues_of_any_size_and_in_any_dimension(n, scale):
+    rotation = np.linalg.qr(np.random.default_rng(n).standard_normal((n, n)))[0]
+    values = np.linspace(-2, 3, n) if n > 1 else np.array([3.0])
+    matrix = scale * (rotation * values) @ rotation.T
+    assert eigenvalue((matrix + matrix.T) / 2) == pytest.approx(3 * scale, rel=1e-6, abs=0)
+
+
+def test_the_largest_eigenvalue_may_be_negative_or_degenerate():
+    assert eigenvalue(-np.diag([1.0, 2.0, 4.0])) == pytest.approx(-1, rel=1e-6)
+    assert eigenvalue(np.eye(5)) == pytest.approx(1, rel=1e-6)
+    assert eigenvalue(np.diag([0.0, 0.0, 0.0, -1.0])) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("product", "error", "message"),
+    [
+        (lambda v: v * np.nan, ValueError, "the largest eigenvalue must be finite, got nan; the Hessian is not finite there"),
+        (
+            lambda v: v[:1],
+            ValueError,
+            "model.hessian_vector_product(...) must be a float32 or float64 array of shape (4,), got shape",
+        ),
+        (
+            lambda v: None,
+            TypeError,
+            "model.hessian_vector_product(...) must be a float32 or float64 array of shape (4,), got None",
+        ),
+    ],
+)
+def test_products_of_another_kind_are_refused(product, error, message):
+    class Model:
+        def hessian_vector_product(self, params, v, X, y, l2=0.0):
+            return product(v)
+
+    with pytest.raises(error, match="^" + re.escape(message)):
+        top_hessian_eigenvalue(Model(), np.zeros(4), np.ones((1, 1)), np.zeros(1, int))
+    with pytest.raises(TypeError, match=r"^model must be an object with hessian_vector_product, got 0.5 of type float; an MLP"):
+        top_hessian_eigenvalue(0.5, np.zeros(4), np.ones((1, 1)), np.zeros(1, int))

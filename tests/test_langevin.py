@@ -8,6 +8,7 @@ and how often it fails by chance.
 import math
 import pickle
 import tracemalloc
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -486,6 +487,28 @@ INTEGRATORS = {
     "sde": simple_sde,
 }
 every_integrator = pytest.mark.parametrize("integrate", INTEGRATORS.values(), ids=INTEGRATORS)
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        np.array([1e8] + [1.0] * 1000, np.float32),
+        np.array([2048] + [1.0] * 500, np.float16),
+        np.full(3000, 0.1, np.float32),
+        np.random.default_rng(0).uniform(0.5, 1.5, 2000).astype(np.float32),
+        np.geomspace(1e-12, 1, 300),
+        np.arange(1, 50),
+    ],
+    ids=["large-first", "half", "tenths", "uniform", "double", "integers"],
+)
+def test_time_is_added_up_in_double(rates):
+    """The sum of eps/N in rational arithmetic, whatever the precision of the rates."""
+    n = len(rates)
+    settings = {"noise_scale": 0.0, "n_train": 7, "n_steps": n, "rng": 0, "record_every": n // 2}
+    path = sgd_sde(lambda w: 0 * w, np.zeros((1, 1)), np.zeros((1, 1)), learning_rate=rates, **settings)
+    exact = [sum(map(Fraction, rates[:k].astype(float).tolist())) / 7 for k in path.step]
+    np.testing.assert_allclose(path.time, np.array(exact, float), rtol=1e-12)
+    assert path.time.dtype == np.float64
 
 
 def test_sgd_sde_with_isotropic_noise_is_overdamped_dynamics():

@@ -1,6 +1,8 @@
 """Models: gradients and Hessian-vector products against differences, per-example gradients against their sum."""
 
 import itertools
+import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -132,6 +134,44 @@ def test_evaluation_is_bounded_in_memory_and_sums_in_double():
     assert loss == pytest.approx(model.evaluate(params, X[:1], y[:1])[0], rel=1e-12)
 
 
+MANY = 300
+
+
+@pytest.mark.parametrize("model", [MLP(4, (8,), 3), LogisticRegression(4, 3), MLP(4, (6, 5), 3, "tanh")], ids=repr)
+@pytest.mark.parametrize("method", ["gradient", "hessian_vector_product", "loss_and_gradient"])
+def test_many_examples_in_single_precision_are_added_up_in_double(model, method):
+    """Copies change no mean: 300 times 1009 examples, with a class of one, against the 1009 in float64.
+
+    Added up in float32, the gradient by a bias or weight of the rare class is off by 1e-4 or more.
+    """
+    rng = np.random.default_rng(8)
+    X, y = rng.standard_normal((1009, 4)).astype(np.float32), rng.integers(2, size=1009) * 2
+    y[0] = 1
+    params, v = model.init(rng, np.float32), rng.standard_normal(model.n_params).astype(np.float32)
+    params[-3:] = [6, -4, 5]
+    extra = (v,) if method == "hessian_vector_product" else ()
+    many = getattr(model, method)(params, *extra, np.tile(X, (MANY, 1)), np.tile(y, MANY), 1e-3)
+    double = [array.astype(float) for array in (params, *extra, X)]
+    few = getattr(model, method)(*double, y, 1e-3)
+    if method == "loss_and_gradient":
+        assert many[0] == pytest.approx(few[0], rel=1e-6)
+        many, few = many[1], few[1]
+    assert many.dtype == np.float32
+    np.testing.assert_allclose(many, few, rtol=2e-5, atol=1e-7 * np.abs(few).max())
+
+
+@pytest.mark.parametrize("n", [8192, 8193, 9000, 10_240])
+def test_the_last_part_counts_by_its_size(n):
+    """All but the last example are alike, so that a last part of the wrong weight would show."""
+    model, params = MLP(3, (4,), 2, "tanh"), MLP(3, (4,), 2).init(1)
+    X, y = np.ones((n, 3)), np.zeros(n, int)
+    X[-1], y[-1] = [-5, 3, 1], 1
+    own = model.per_example_gradients(params, X[-2:], y[-2:])
+    expected = own[0] * ((n - 1) / n) + own[1] / n
+    got = model.gradient(params.astype(np.float32), X.astype(np.float32), y)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(own[1]).max() / n)
+
+
 def test_huge_logits_give_a_finite_loss():
     model = LogisticRegression(1)
     params = np.array([1e4, -1e4, 0.0, 0.0])
@@ -210,7 +250,7 @@ def test_bad_arrays_are_refused_by_every_method(method, params, X, y, error, mes
     [
         (lambda: MLP(0, (3,), 2), ValueError, "n_features"),
         (lambda: MLP(2, (0,), 2), ValueError, "hidden_layer_sizes"),
-        (lambda: MLP(2, 3, 2), TypeError, r"hidden_layer_sizes must be a sequence of integers, got 3; .*\(3,\)"),
+        (lambda: MLP(2, 3, 2), TypeError, r"hidden_layer_sizes must be a sequence of integers, got 3 of type int; .*\(128,\)"),
         (lambda: MLP(2, (3,), 1), ValueError, "n_classes"),
         (lambda: MLP(2, (3,), 2, "sigmoid"), ValueError, "activation must be one of 'relu', 'tanh', got 'sigmoid'"),
         (lambda: LogisticRegression(2, True), TypeError, "n_classes"),
@@ -230,4 +270,59 @@ def test_bad_arrays_are_refused_by_every_method(method, params, X, y, error, mes
 )
 def test_bad_settings_are_refused_by_name(call, error, message):
     with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(1), MLP(1, (3,), 2), MLP(1, (3, 2), 3, "tanh")])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_nan_is_no_class(model, dtype):
+    """Parameters that are NaN predict nothing: not class 0, whose share here would be all."""
+    X, y, params = np.ones((3, 1), dtype), np.zeros(3, int), np.full(model.n_params, np.nan, dtype)
+    assert np.isnan(model.evaluate(params, X, y)).all()
+    assert np.isnan(model.accuracy(params, X, y))
+    assert model.predict(params, X).tolist() == [-1, -1, -1]
+    params = model.init(0, dtype)
+    params[-1] = np.nan  # the bias of the last class alone
+    assert np.isnan(model.accuracy(params, X, y))
+    assert model.predict(params, X).tolist() == [-1, -1, -1]
+
+
+def test_one_example_that_is_nan_makes_the_accuracy_nan():
+    """Infinite weights: 0 times infinity is NaN for the one example at 0, beyond the first chunk."""
+    params = np.array([np.inf, -np.inf, 0.0, 0.0])
+    X, y = np.ones((2500, 1)), np.zeros(2500, int)
+    assert LogisticRegression(1).accuracy(params, X, y) == 1.0
+    X[2300] = 0.0
+    assert np.isnan(LogisticRegression(1).accuracy(params, X, y))
+    assert np.flatnonzero(LogisticRegression(1).predict(params, X)).tolist() == [2300]
+
+
+def test_what_overflows_is_seen_and_no_warning():
+    model, X = MLP(1, (3,), 2), np.full((2, 1), 1e308)
+    params = 10 * np.ones(model.n_params)
+    assert not np.isfinite(model.loss(params, X, np.array([0, 1])))
+    assert not np.isfinite(model.gradient(params, X, np.array([0, 1]))).all()
+    assert not np.isfinite(model.hessian_vector_product(params, params, X, np.array([0, 1]))).all()
+    assert model.loss(params, X * 0, np.array([0, 1]), l2=np.float32(1e38)) == pytest.approx(
+        0.5e38 * 9 * 100 + np.log(2), rel=1e-6
+    )
+    assert model.loss(params, X * 0, np.array([0, 1]), l2=Fraction(1, 2)) == model.loss(params, X * 0, np.array([0, 1]), l2=0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: MLP(3, b"12", 3), "hidden_layer_sizes must be a sequence of integers, got b'12' of type bytes"),
+        (lambda: MLP(2, (3,), 2).init(0, ""), "dtype must be float32 or float64, got ''"),
+        (lambda: MLP(2, (3,), 2).init(0, None), "dtype must be float32 or float64, got "),
+        (lambda: MLP(2, (3,), 2).per_example_gradients(*GOOD[:2], None), "y must be an integer array of shape (4,), got None"),
+        (lambda: MLP(2, (3,), 2).loss(*GOOD[:2], None), "y must be an integer array of shape (4,), got None"),
+        (
+            lambda: MLP(2, (3,), 2).unpack(np.ma.masked_array(np.zeros(17), True)),
+            "params must be a plain array, got MaskedArray",
+        ),
+    ],
+)
+def test_wrong_kinds_are_named(call, message):
+    with pytest.raises(TypeError, match="^" + re.escape(message)):
         call()

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from dataclasses import FrozenInstanceError, dataclass
 from fractions import Fraction
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdnoise import MLP, Optimizer, Schedule, Stage, adam, fast, make_blobs, sgd, train
+from sgdnoise.optimizers import AdamState, SgdState
 
 properties = settings(max_examples=50, deadline=None, derandomize=True)
 
@@ -241,3 +243,154 @@ def test_two_functions_are_an_optimizer():
     assert mine != Optimizer(mine.init, mine.update)  # two functions are themselves and nothing else
     assert mine == mine
     assert hash(mine) == hash(mine)
+
+
+# Precisions, shapes, and results that are not finite.
+
+ALL = pytest.mark.parametrize("optimizer", [sgd(), sgd(0.9), sgd(0.9, nesterov=True), adam(), adam(eps=0.0)], ids=repr)
+
+
+@ALL
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        np.array([100_000], np.int32),
+        np.array([100], np.uint8),
+        np.array([1000], np.float16),
+        np.array([True]),
+        np.array([1 + 1j]),
+        np.array([Fraction(1)]),
+        np.array([1.0], ">f8"),
+        np.ma.masked_equal([1.0], 2.0),
+        np.ones((1, 1)).view(np.matrix),
+        [1.0],
+        1.0,
+        None,
+    ],
+    ids=lambda value: f"{type(value).__name__} {getattr(value, 'dtype', '')}",
+)
+def test_what_is_neither_float32_nor_float64_is_refused(optimizer, gradient):
+    """For integers and half precision the squares of Adam wrap round or overflow without a word."""
+    with pytest.raises(
+        TypeError, match=r"^gradient must be a float32 or float64 array of shape \(1,\), got .*; convert it with"
+    ):
+        optimizer.update(gradient, optimizer.init(np.zeros(1)), 0.1)
+    with pytest.raises(TypeError, match=r"^params must be a float32 or float64 array, got .*; convert it with astype\(float\)"):
+        optimizer.init(gradient)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 100_000.0, 1e15])
+def test_the_first_step_of_adam_is_the_sign_whatever_the_gradient_s_size(dtype, size):
+    gradient = np.array([size, -size], dtype)
+    step, _ = adam().update(gradient, adam().init(gradient), 0.1)
+    assert step.dtype == dtype
+    np.testing.assert_allclose(step, [-0.1, 0.1], rtol=2e-5)
+
+
+@ALL
+@pytest.mark.parametrize(
+    "rate", [np.float64(0.25), np.float32(0.25), Fraction(1, 4), np.array(0.25), np.float16(0.25)], ids=repr
+)
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_steps_have_the_precision_of_the_parameters(optimizer, rate, precision):
+    """Whatever the learning rate is written as, and whatever the gradient comes in."""
+    params, gradients = np.zeros(3, precision), np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    states, paths = [optimizer.init(params) for _ in range(2)], ([], [])
+    for gradient in gradients:
+        for i, (slope, learning_rate) in enumerate([(gradient.astype(precision), 0.25), (gradient.astype(float), rate)]):
+            step, states[i] = optimizer.update(slope, states[i], learning_rate)
+            paths[i].append(step)
+            assert step.dtype == states[i][-1].dtype == precision
+    np.testing.assert_array_equal(*paths)
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("params", "gradient"), [(np.zeros(3), np.ones(1)), (np.zeros(1), np.ones(3)), (np.zeros((2, 3)), np.ones(3)),
+                             (np.zeros(2), np.float64(1.0))]
+)  # fmt: skip
+def test_a_gradient_of_another_shape_is_refused(optimizer, params, gradient):
+    """It would broadcast, and move all parameters alike."""
+    with pytest.raises(ValueError, match=r"^gradient must be a float32 or float64 array of shape .*, got shape \("):
+        optimizer.update(gradient, optimizer.init(params), 0.1)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_any_shape_is_a_shape(shape):
+    for optimizer in (sgd(0.9), adam()):
+        params = np.ones(shape)[()]
+        state = optimizer.init(params)
+        for _ in range(2):
+            step, state = optimizer.update(np.ones(shape)[()], state, 0.1)
+        flat = run(optimizer, [[1.0], [1.0]], [0.1, 0.1])[:, 0]
+        np.testing.assert_allclose(step, np.full(shape, flat[1] - flat[0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "state", "error", "message"),
+    [
+        (sgd(), adam().init(np.zeros(2)), TypeError, "state must be of type SgdState, got AdamState; init makes the first"),
+        (adam(), sgd().init(np.zeros(2)), TypeError, "state must be of type AdamState, got SgdState"),
+        (sgd(), None, TypeError, "state must be of type SgdState, got NoneType"),
+        (sgd(), SgdState(np.zeros(2, int)), TypeError, "state must be a float32 or float64 array, got an array of dtype int64"),
+        (adam(), AdamState(0, np.zeros(1), np.zeros(2)), ValueError, r"state must be .* of shape \(2,\), got shape \(1,\)"),
+    ],
+)
+def test_a_state_of_another_optimizer_is_refused(optimizer, state, error, message):
+    with pytest.raises(error, match="^" + message):
+        optimizer.update(np.ones(2), state, 0.1)
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("rate", "error"),
+    [(np.nan, ValueError), (np.inf, ValueError), (10**400, ValueError), (np.array([0.1]), TypeError), (None, TypeError),
+     ("0.1", TypeError), (True, TypeError), (0.1j, TypeError)],
+)  # fmt: skip
+def test_what_is_no_learning_rate_is_refused(optimizer, rate, error):
+    with pytest.raises(error, match=r"^learning_rate must be"):
+        optimizer.update(np.ones(1), optimizer.init(np.ones(1)), rate)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "params", "gradient", "rate"),
+    [
+        (adam(), np.zeros(1), np.array([1e200]), 0.1),  # its square overflows, and the step would be 0
+        (adam(), np.zeros(1, np.float32), np.array([1e20], np.float32), 0.1),
+        (sgd(), np.zeros(1), np.array([1e300]), 1e10),
+        (sgd(0.9, nesterov=True), np.zeros(1), np.array([1.5e308]), 1.0),
+        (sgd(), np.zeros(1, np.float32), np.array([1e300]), 0.1),
+    ],
+)
+def test_a_step_that_overflows_is_refused_or_carried_along(optimizer, params, gradient, rate):
+    with pytest.raises(ValueError, match=f"^the step and the next state must be finite, got an overflow of {params.dtype}"):
+        optimizer.update(gradient, optimizer.init(params), rate)
+    with np.errstate(over="ignore"):
+        step, state = optimizer.update(gradient, optimizer.init(params), rate)
+    assert not (np.isfinite(step).all() and np.isfinite(state[-1]).all())
+
+
+@ALL
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_what_was_lost_before_is_carried_along_without_a_warning(optimizer, lost):
+    state = optimizer.init(np.zeros(2))
+    for gradient in (np.array([1.0, lost]), np.array([1.0, -lost]), np.ones(2)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            step, state = optimizer.update(gradient, state, 0.1)
+        assert np.isfinite(step[0])
+    assert not np.isfinite(state[-1][1])
+
+
+def test_what_overflows_in_training_is_carried_along_whoever_calls_the_optimizer():
+    """One of ours inside one of the user's own: `on_divergence` decides, not the optimizer."""
+    data, model, schedule = make_blobs(60, 20, rng=0), MLP(2, (4,), 3), Schedule([Stage(3, 1e160, 1)])
+    wrapped = Optimizer(sgd(0.9).init, lambda gradient, state, rate: sgd(0.9).update(gradient, state, rate))
+    for optimizer in (sgd(0.9), wrapped):
+        for training in ({"rng": 0}, {"rngs": [0, 1]}):
+            history = (train if "rng" in training else fast.train)(
+                model, data, schedule, optimizer, on_divergence="ignore", l2=1e300, **training
+            )
+            assert len(history.epoch) == 3
+            assert not np.isfinite(history.params).all()

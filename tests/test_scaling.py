@@ -206,6 +206,6 @@ def test_bad_arguments(change, error, message):
 )
 def test_what_overflows_is_refused(learning_rate, change):
     with pytest.raises(
-        ValueError, match=r"^the (result|change of g) must be finite, got inf; .* too far apart for floating point"
+        ValueError, match=r"^the result must be finite, got inf; .* too far apart for floating point"
     ):
         convert(learning_rate, 1, 1000, **change)

@@ -1,6 +1,9 @@
 """Stochastic gradient Langevin dynamics: its definition, its exact law on a Gaussian, and Welling and Teh's toy."""
 
+import copy
+import pickle
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -358,6 +361,53 @@ def test_three_forms_of_the_step_size():
     np.testing.assert_array_equal(toy_run().x, toy_run(step_size=np.full(10, 0.001)).x)
 
 
+def ordered(x, batch):
+    return 0 * x
+
+
+@pytest.mark.parametrize("constants", [(1.0, 4.0, 1.0), (1, 2, 0.75), (*polynomial_constants(0.01, 0.0001, 1000, 0.55), 0.55)])
+def test_polynomial_step_sizes_are_values(constants):
+    """So that they can go to other processes, be compared, be keys and be printed."""
+    step_size = polynomial_step_size(*constants)
+    a, b, gamma = constants
+    for same in (pickle.loads(pickle.dumps(step_size)), copy.deepcopy(step_size), eval(repr(step_size))):
+        assert same == step_size
+        assert hash(same) == hash(step_size)
+        assert [same(t) for t in (0, 5, 10**6)] == [a * (b + t) ** -gamma for t in (0, 5, 10**6)]
+    assert step_size != polynomial_step_size(a, b + 1, gamma)
+    settings = {"n_steps": 20, "n_train": 30, "batch_size": 4, "rng": 0, "record_every": 5}
+    paths = [sgld(None, ordered, np.ones((2, 1)), step_size=s, **settings) for s in (step_size, same)]
+    np.testing.assert_array_equal(paths[0].x, paths[1].x)
+
+
+def test_what_sgld_returns_can_be_pickled():
+    samples = sgld(None, ordered, np.ones((2, 1)), step_size=0.1, n_steps=4, n_train=30, batch_size=4, rng=0)
+    again = pickle.loads(pickle.dumps(samples))
+    np.testing.assert_array_equal(again.x, samples.x)
+    np.testing.assert_array_equal(again.average(), samples.average())
+
+
+@pytest.mark.parametrize(
+    ("sampling", "batch_size"), [("with_replacement", 50), ("with_replacement", 1), ("without_replacement", 50)]
+)
+@pytest.mark.parametrize("n_chains", [1, 3])
+def test_independent_batches_of_a_thousand_million_examples_take_no_table(sampling, batch_size, n_chains):
+    """A table of 1e9 indices would take 7 GiB for each chain; what is drawn at a time takes half a MiB."""
+    highest = []
+
+    def likelihood(x, batch):
+        highest.append(batch.max())
+        return 0 * x
+
+    settings = {"step_size": 0.1, "n_steps": 30, "n_train": 10**9, "batch_size": batch_size, "sampling": sampling}
+    tracemalloc.start()
+    sgld(None, likelihood, np.zeros((n_chains, 1)), rng=0, **settings)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6
+    assert 8e8 < max(highest) < 10**9  # each of the 30 batches or more below 8e8: 0.8**30 = 1e-3, at this seed not
+
+
 def test_records_and_reproducibility():
     samples, thinned = toy_run(), toy_run(record_every=4)
     np.testing.assert_array_equal(thinned.step, [0, 4, 8])
@@ -424,6 +474,30 @@ def test_divergence_is_an_error_without_warnings():
 def test_bad_arguments(change, error, message):
     with pytest.raises(error, match=message):
         toy_run(**change)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (lambda t: np.array([0.001]), TypeError, r"what step_size\(t\) returns must be a number, got shape \(1,\); one"),
+        (lambda t: np.full((50, 1), 0.001), TypeError, r"what step_size\(t\) returns must be a number, got shape \(50, 1\)"),
+        (lambda t: [0.001], TypeError, r"what step_size\(t\) returns must be a number, got \[0.001\] of type list"),
+        (lambda t: None, TypeError, r"what step_size\(t\) returns must be a number, got None of type NoneType"),
+        (lambda t: "0.001", TypeError, r"what step_size\(t\) returns must be a number, got '0.001' of type str"),
+        (lambda t: True, TypeError, r"what step_size\(t\) returns must be a number, got True of type bool"),
+        (lambda t: 0.001j, TypeError, r"what step_size\(t\) returns must be a number"),
+        (lambda t: 0.001 if t < 3 else np.float64("nan"), ValueError, "step_size must be .* above 0, got nan at t = 3"),
+        (lambda t: 10**400, ValueError, "step_size must be finite and above 0, got inf at t = 0"),
+    ],
+)
+def test_a_function_that_gives_no_step_size_is_refused(answer, error, message):
+    with pytest.raises(error, match="^" + message):
+        toy_run(step_size=answer)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.array, Fraction, lambda value: np.array(value)[()]])
+def test_a_step_size_may_be_any_kind_of_number(kind):
+    np.testing.assert_array_equal(toy_run(step_size=lambda t: kind(0.001)).x, toy_run(step_size=0.001).x)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 The oracles derive nothing from the (w, a) matrices of the module: they run `sgd`, eliminate the accumulator by hand, or count.
 """
 
+import tracemalloc
 from fractions import Fraction
 from functools import cache
 from itertools import permutations, product
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdnoise import minibatches, noise_scale, sgd
+from sgdnoise import minibatches, noise_scale, sgd, stationary
 from sgdnoise.optimizers import SgdState
 from sgdnoise.stationary import (
     langevin_covariance,
@@ -267,6 +268,59 @@ def test_reshuffling_by_the_printed_formula(N, B):
     squares, total = sum(a ** (2 * j) for j in range(n)), sum(a**j for j in range(n))
     exact = learning_rate**2 * (S / B * squares - S / N * total**2) / (1 - a ** (2 * n))
     assert reshuffled_variance(2.0, 3.0, 1 / 7, B, N) == pytest.approx(float(exact), rel=1e-12)
+
+
+def power_sums(x, n):
+    """What `_power_sums` returns, in rational arithmetic."""
+    powers = [(1 - Fraction(x)) ** j for j in range(n)]
+    total = sum(powers)
+    return total, sum((p - total / n) ** 2 for p in powers), sum(p * p for p in powers), (1 - Fraction(x)) ** (2 * n)
+
+
+@pytest.mark.parametrize("x", [1e-12, 1e-6, 1e-3, 0.03, 0.2, 0.9, 1.0, 1.3, 1.99, 2 - 1e-9])
+@pytest.mark.parametrize("n", [2, 3, 7, 40])
+def test_sums_of_powers_in_closed_form(x, n, monkeypatch):
+    """To 13 digits, where n x is small and the terms nearly alike, where it is large, and where the terms alternate."""
+    monkeypatch.setattr(stationary, "_MOST_POWERS", 0)
+    np.testing.assert_allclose(stationary._power_sums(x, n), np.array(power_sums(x, n), float), rtol=1e-13)
+
+
+@pytest.mark.parametrize("learning_rate", [1e-6, 1e-4, 0.3, 1.0, 1.7])
+@pytest.mark.parametrize("position", [0, 1, 500_000])
+def test_where_the_sums_become_closed_forms_nothing_jumps(learning_rate, position, monkeypatch):
+    arguments = (1.0, 2.0, learning_rate, 3, 3_000_001)
+    added = reshuffled_variance(*arguments, position=position)
+    monkeypatch.setattr(stationary, "_MOST_POWERS", 1000)
+    assert reshuffled_variance(*arguments, position=position) == pytest.approx(added, rel=1e-8)
+
+
+def test_a_thousand_million_updates_an_epoch_take_no_memory():
+    """B = 1 of N = 1e9. Sums over an epoch are integrals to 9 digits: with c = n l h, at the ends and in the middle.
+
+    Where n l h = 1e9 the noise of an epoch is forgotten within it: what is left is the independent law, l S/(h (2 - l h)).
+    """
+    n, c = 10**9, 1.0
+    tracemalloc.start()
+    ends, middle = (reshuffled_variance(1.0, 1.0, c / n, 1, n, position=k) for k in (0, n // 2))
+    forgetful = reshuffled_variance(2.0, 3.0, 0.5, 1, n)
+    assert tracemalloc.get_traced_memory()[1] < 1e5
+    tracemalloc.stop()
+    total, squares = (lambda t: 1 - np.exp(-c * t)), (lambda t: (1 - np.exp(-2 * c * t)) / 2)  # of e^-ct, over n/c
+    at_ends = (squares(1) - total(1) ** 2) / (1 - np.exp(-2 * c))
+    assert ends == pytest.approx(c / n * at_ends, rel=1e-6)
+    assert middle == pytest.approx(c / n * (np.exp(-c) * at_ends + squares(0.5) - total(0.5) ** 2), rel=1e-6)
+    assert forgetful == pytest.approx(0.5 * 3.0 / (2.0 * (2 - 1.0)), rel=1e-8)
+
+
+def test_what_floating_point_cannot_hold_is_refused():
+    for call in (
+        lambda: reshuffled_variance(1e-200, 1.0, 1e-200, 1, 10),
+        lambda: reshuffled_variance(1e-300, 1e300, 1e200, 1, 10),
+        lambda: modified_equation(1e-200, 1e300, 1e200, order=1),
+        lambda: max_stable_learning_rate(1e-320),
+    ):
+        with pytest.raises(ValueError, match="the result must be finite"):
+            call()
 
 
 def test_what_the_docstring_says_of_reshuffling():

@@ -32,7 +32,7 @@ def test_a_run_that_diverges_counts_with_the_worst_loss(engine):
     result = ConstantRateTask(100, 500.0, 10, 0.9, n_epochs=3, n_seeds=2, engine=engine).run()
     assert WORST_LOSS == 10.0
     assert result["train_loss"].tolist() == [10.0, 10.0]
-    assert (result["test_accuracy"] < 0.5).all()
+    assert result["test_accuracy"].tolist() == [0.1, 0.1]  # a guess among ten classes
 
 
 def test_repr_and_cost_of_constant_rate_tasks():

@@ -2,6 +2,9 @@
 
 import pickle
 import warnings
+from functools import partial
+from itertools import repeat
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +19,12 @@ from sgdnoise import (
     Schedule,
     Stage,
     adam,
+    fast,
+    langevin,
     load_fashion,
     make_blobs,
     make_teacher,
+    minibatches,
     sgd,
     step_decay,
     train,
@@ -218,3 +224,333 @@ def test_bad_input_is_refused_by_name(change, error, message):
     arguments = {"model": MODEL, "data": DATA, "schedule": SCHEDULE, "optimizer": sgd(), "rng": 0} | change
     with pytest.raises(error, match=message):
         train(**arguments)
+
+
+# What a user's own optimizer and model return.
+
+SINGLE = Dataset(DATA.X_train.astype(np.float32), DATA.y_train, DATA.X_test.astype(np.float32), DATA.y_test)
+BOTH = pytest.mark.parametrize("training", [partial(train, rng=0), partial(fast.train, rngs=[0])], ids=["train", "fast"])
+STEP = "the step that optimizer.update returns must be a float32 or float64 array of shape \\(9,\\), got "
+PAIR = "what optimizer.update returns must be a pair \\(step, state\\), got "
+
+
+def stateless(update):
+    return Optimizer(lambda params: None, update)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("update", "error", "message"),
+    [
+        (lambda g, s, rate: (-rate * g[:1], s), ValueError, STEP + "shape \\(1,\\)"),
+        (lambda g, s, rate: (-rate * g[0], s), ValueError, STEP + "shape \\(\\)"),
+        (lambda g, s, rate: (-rate * g[None], s), ValueError, STEP + "shape \\(1, 9\\)"),
+        (lambda g, s, rate: (-rate * g[:, None], s), ValueError, STEP + "shape \\(9, 1\\)"),
+        (lambda g, s, rate: (-rate, s), TypeError, STEP + "-0.1 of type float"),
+        (lambda g, s, rate: ((-rate * g).tolist(), s), TypeError, STEP + "\\["),
+        (lambda g, s, rate: (None, s), TypeError, STEP + "None of type NoneType"),
+        (lambda g, s, rate: (-np.sign(g).astype(int), s), TypeError, STEP + "an array of dtype int64"),
+        (lambda g, s, rate: ((-rate * g).astype(np.float16), s), TypeError, STEP + "an array of dtype float16"),
+        (lambda g, s, rate: (-rate * g * 1j, s), TypeError, STEP + "an array of dtype complex128"),
+        (lambda g, s, rate: (np.ma.masked_less(g, 0), s), TypeError, STEP + "a masked array"),
+        (lambda g, s, rate: None, TypeError, PAIR + "None of type NoneType"),
+        (lambda g, s, rate: -rate * g, TypeError, PAIR + "an array of dtype float64"),
+        (lambda g, s, rate: (-rate * g, s, rate), TypeError, PAIR + "\\("),
+        (lambda g, s, rate: "ab", TypeError, PAIR + "'ab' of type str"),
+    ],
+)
+def test_a_step_that_is_none_is_refused(training, update, error, message):
+    with pytest.raises(error, match="^" + message):
+        training(MODEL, DATA, SCHEDULE, stateless(update))
+
+
+@BOTH
+@pytest.mark.parametrize("data", [SINGLE, DATA], ids=["float32", "float64"])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_steps_of_either_precision_leave_training_in_its_own(training, data, kind):
+    """A start of zeros, and steps of given numbers: their sum in the precision of the data, each rounded first."""
+    dtype, numbers = data.X_train.dtype, np.random.default_rng(0).standard_normal((27, 9)).astype(kind) / 100
+    seen, expected = [], np.zeros(9, dtype)
+    optimizer = Optimizer(lambda params: 0, lambda g, n, rate: seen.append(g.dtype) or (numbers[n], n + 1))
+    history = training(MODEL, data, SCHEDULE, optimizer, params=np.zeros(9, dtype))
+    for step in numbers:
+        expected = expected + step.astype(dtype)
+    np.testing.assert_array_equal(np.ravel(history.params), expected)
+    assert history.params.dtype == dtype
+    assert set(seen) == {dtype}
+
+
+def test_a_pair_may_be_a_list():
+    listed = stateless(lambda g, s, rate: [-rate * g, s])
+    np.testing.assert_allclose(
+        train(MODEL, DATA, SCHEDULE, listed, rng=0).params, train(MODEL, DATA, SCHEDULE, sgd(), rng=0).params
+    )
+
+
+class Changed(LogisticRegression):
+    """A model that returns something else: `change` is applied to (loss, gradient) or, named so, to (loss, accuracy)."""
+
+    def __init__(self, change, of="loss_and_gradient"):
+        super().__init__(2, 3)
+        object.__setattr__(self, "change", {of: change})
+
+    def loss_and_gradient(self, *args):
+        return self.change.get("loss_and_gradient", lambda *pair: pair)(*super().loss_and_gradient(*args))
+
+    def evaluate(self, *args):
+        return self.change.get("evaluate", lambda *pair: pair)(*super().evaluate(*args))
+
+    def init(self, *args):
+        return self.change.get("init", lambda params: params)(super().init(*args))
+
+
+GRADIENT = "the gradient that model.loss_and_gradient returns must be a float32 or float64 array of shape \\(9,\\), got "
+LOSS = "the loss that model.loss_and_gradient returns must be a number, got "
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda loss, g: (loss, g[:1]), ValueError, GRADIENT + "shape \\(1,\\)"),
+        (lambda loss, g: (loss, g[0]), ValueError, GRADIENT + "shape \\(\\)"),
+        (lambda loss, g: (loss, g[None]), ValueError, GRADIENT + "shape \\(1, 9\\)"),
+        (lambda loss, g: (loss, np.ones(9, int)), TypeError, GRADIENT + "an array of dtype int64"),
+        (lambda loss, g: (loss, g.astype(np.float16)), TypeError, GRADIENT + "an array of dtype float16"),
+        (lambda loss, g: (loss, None), TypeError, GRADIENT + "None"),
+        (lambda loss, g: (np.full(16, loss), g), TypeError, LOSS + "shape \\(16,\\); the mean over the examples"),
+        (lambda loss, g: (np.array([loss]), g), TypeError, LOSS + "shape \\(1,\\)"),
+        (lambda loss, g: ([loss], g), TypeError, LOSS + "\\[.* of type list"),
+        (lambda loss, g: (None, g), TypeError, LOSS + "None"),
+        (lambda loss, g: (str(loss), g), TypeError, LOSS + "'.*' of type str"),
+        (lambda loss, g: (loss * 1j, g), TypeError, LOSS + ".* of type complex"),
+        (lambda loss, g: (True, g), TypeError, LOSS + "True of type bool"),
+        (lambda loss, g: None, TypeError, "what model.loss_and_gradient returns must be a pair \\(loss, gradient\\), got None"),
+        (lambda loss, g: g, TypeError, "what model.loss_and_gradient returns must be a pair"),
+    ],
+)
+def test_a_gradient_that_is_none_is_refused(change, error, message):
+    with pytest.raises(error, match="^" + message):
+        train(Changed(change), DATA, SCHEDULE, sgd(), rng=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda loss, accuracy: (np.full(200, loss), accuracy), "each number that model.evaluate returns must be a number"),
+        (lambda loss, accuracy: (loss, np.ones(200, bool)), "each number that model.evaluate returns must be a number"),
+        (lambda loss, accuracy: loss, r"what model.evaluate returns must be a pair \(loss, accuracy\), got .* of type float"),
+    ],
+)
+def test_a_score_that_is_none_is_refused(change, message):
+    with pytest.raises(TypeError, match="^" + message):
+        train(Changed(change, "evaluate"), DATA, SCHEDULE, sgd(), rng=0)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda params: params[:, None], ValueError),
+        (lambda params: params[:0], ValueError),
+        (lambda params: params.astype(int), TypeError),
+        (lambda params: None, TypeError),
+    ],
+)
+def test_a_start_that_is_none_is_refused(training, change, error):
+    with pytest.raises(error, match=r"^what model.init returns must be a float32 or float64 array of shape"):
+        training(Changed(change, "init"), DATA, SCHEDULE, sgd())
+
+
+@pytest.mark.parametrize("loss_type", [np.float64, np.float32, np.array])
+def test_numbers_of_other_kinds_are_losses(loss_type):
+    """Gradients in double precision beside parameters in single, too: the optimizer sees single precision."""
+    changed = Changed(lambda loss, g: (loss_type(loss), g.astype(float)))
+    history, expected = (train(model, SINGLE, SCHEDULE, adam(), rng=0) for model in (changed, MODEL))
+    np.testing.assert_array_equal(history.params, expected.params)
+    assert history.params.dtype == np.float32
+    np.testing.assert_array_equal(history.train_loss, expected.train_loss)
+
+
+def test_a_loss_beyond_floating_point_is_divergence():
+    with pytest.raises(DivergenceError, match="loss inf"):
+        train(Changed(lambda loss, g: (10**400, g)), DATA, SCHEDULE, sgd(), rng=0)
+
+
+def test_parameters_of_the_history_are_not_those_that_were_given():
+    params = np.zeros(9)
+    stopped = train(Changed(lambda loss, g: (np.nan, g)), DATA, SCHEDULE, sgd(), params=params, on_divergence="stop")
+    stopped.params[:] = 1
+    assert not params.any()
+
+
+# Callbacks.
+
+
+def thousand_epochs(callback, training):
+    """1000 epochs of a model that costs nothing."""
+    if training == "fast":
+        data, model = make_blobs(4, 2, rng=0), LogisticRegression(2, 3)
+        return fast.train(model, data, Schedule([Stage(1000, 0.01, 4)]), sgd(), rngs=[0, 1], callback=callback)
+    return train(Stub(repeat(0.5), iter(np.arange(2000.0))), DATA, Schedule([Stage(1000, 0.1, 200)]), sgd(),
+                 callback=callback, on_divergence="ignore")  # fmt: skip
+
+
+@pytest.mark.parametrize("training", ["train", "fast"])
+def test_a_callback_costs_the_same_in_every_epoch(training):
+    """All that it is given are views of a few arrays, which double as they fill up; so a run is not quadratic in the epochs."""
+    seen = []
+    history = thousand_epochs(seen.append, training)
+    columns = [name for name in vars(history) if name not in ("params", "diverged")]
+    assert [len(h.epoch) for h in seen] == list(range(1, 1001))
+    for name in columns:
+        buffers = {getattr(h, name).base.__array_interface__["data"][0] for h in seen}
+        assert len(buffers) < 10
+        for h in seen[::97]:  # the records that were handed over stay what they were
+            np.testing.assert_array_equal(getattr(h, name), getattr(history, name)[..., : len(h.epoch)])
+        assert not getattr(seen[3], name).flags.writeable
+        assert getattr(history, name).flags.writeable
+    assert not np.shares_memory(seen[-1].train_loss, history.train_loss)
+
+
+@BOTH
+def test_a_callback_cannot_change_the_run(training):
+    def meddle(history):
+        history.params[:] = 0
+        for name in ("train_loss", "epoch", "test_accuracy"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(history, name)[...] = 0
+
+    arguments = (MODEL, DATA, SCHEDULE, sgd(0.9))
+    history, expected = training(*arguments, callback=meddle), training(*arguments)
+    for name, value in vars(expected).items():
+        np.testing.assert_array_equal(getattr(history, name), value)
+
+
+def test_a_record_that_is_kept_can_be_pickled():
+    seen = []
+    history = thousand_epochs(seen.append, "train")
+    kept = pickle.loads(pickle.dumps(seen[499]))
+    np.testing.assert_array_equal(kept.train_loss, history.train_loss[:500])
+    assert len(pickle.dumps(seen[0])) < 3000
+
+
+# No test set.
+
+
+@BOTH
+@pytest.mark.parametrize("on_divergence", ["raise", "stop", "ignore"])
+def test_a_test_set_can_be_left_out(training, on_divergence):
+    alone, seen = Dataset(DATA.X_train, DATA.y_train), []
+    assert alone.X_test is None
+    assert alone.n_classes == 3
+    arguments = {"on_divergence": on_divergence}
+    history = training(MODEL, alone, SCHEDULE, adam(), callback=seen.append, **arguments)
+    expected = training(MODEL, DATA, SCHEDULE, adam(), **arguments)
+    for name, value in vars(expected).items():
+        if name.startswith("test_"):
+            assert getattr(history, name).shape == value.shape
+            assert np.isnan(getattr(history, name)).all()
+        else:
+            np.testing.assert_array_equal(getattr(history, name), value)
+    assert len(seen) == 3
+
+
+def test_without_a_test_set_replicas_are_as_long_as_they_were():
+    schedule, model = Schedule([Stage(1, 0.1, 1), Stage(3, 33.0, 1)]), MLP(2, (6,), 3)
+    data = make_blobs(60, 20, rng=0)
+    arguments = {"l2": 1e-3, "rngs": range(6), "on_divergence": "stop"}
+    histories = [
+        fast.train(model, each, schedule, sgd(0.9), **arguments) for each in (data, Dataset(data.X_train, data.y_train))
+    ]
+    lengths = [[len(history.replica(i).epoch) for i in range(6)] for history in histories]
+    assert lengths[0] == lengths[1]
+    assert len(set(lengths[0])) > 1
+
+
+def test_data_without_a_test_set_in_other_forms():
+    """By name, with the number of classes; pickled; of a class of one's own. Half a test set is none."""
+    given = Dataset(X_train=SINGLE.X_train, y_train=SINGLE.y_train, n_classes=7)
+    assert given.n_classes == 7
+    assert pickle.loads(pickle.dumps(given)).y_test is None
+    own = SimpleNamespace(X_train=DATA.X_train, y_train=DATA.y_train, X_test=None, y_test=None)
+    expected = train(MODEL, DATA, SCHEDULE, sgd(), rng=0)
+    np.testing.assert_array_equal(train(MODEL, own, SCHEDULE, sgd(), rng=0).params, expected.params)
+    with pytest.raises(TypeError, match=r"^y_test must be an integer array"):
+        Dataset(DATA.X_train, DATA.y_train, DATA.X_test)
+    with pytest.raises(TypeError, match=r"^X_test must be a float32 or float64 array"):
+        Dataset(DATA.X_train, DATA.y_train, y_test=DATA.y_test)
+    with pytest.raises(ValueError, match=r"^X_test must be"):
+        Dataset(DATA.X_train, DATA.y_train, DATA.X_test[:0], DATA.y_test[:0])
+    with pytest.raises(ValueError, match=r"^data must have both X_test and y_test"):
+        train(MODEL, SimpleNamespace(**(vars(own) | {"X_test": DATA.X_test})), SCHEDULE, sgd())
+
+
+# Random numbers.
+
+SEEDS = {
+    "SeedSequence": lambda: np.random.SeedSequence(3, spawn_key=(1,)),
+    "PCG64": lambda: np.random.PCG64(3),
+    "MT19937": lambda: np.random.MT19937(3),
+    "Generator of Philox": lambda: np.random.Generator(np.random.Philox(3)),
+    "list": lambda: [3, 4],
+    "tuple": lambda: (3, 2**70),
+    "array": lambda: np.array([3, 4]),
+    "128 bits": lambda: 2**127 + 1,
+    "numpy integer": lambda: np.uint64(2**64 - 1),
+}
+DRAWS = {
+    "train": lambda rng: train(MODEL, DATA, SCHEDULE, sgd(), rng=rng).params,
+    "fast.train": lambda rng: fast.train(MODEL, DATA, SCHEDULE, sgd(), rngs=[rng]).params,
+    "minibatches": lambda rng: minibatches(20, 3, rng=rng),
+    "make_blobs": lambda rng: make_blobs(5, 5, rng=rng).X_train,
+    "make_teacher": lambda rng: make_teacher(5, 5, rng=rng).X_train,
+    "init": lambda rng: MODEL.init(rng),
+    "overdamped": lambda rng: langevin.overdamped(lambda x: x, np.zeros((2, 1)), step_size=0.1, n_steps=2, rng=rng).x,
+    "sgld": lambda rng: (
+        langevin.sgld(None, lambda x, batch: -x, np.zeros((2, 1)), step_size=0.1, n_steps=3, n_train=5, batch_size=2, rng=rng).x
+    ),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("seed", SEEDS.values(), ids=SEEDS)
+def test_rng_is_all_that_numpy_s_default_rng_takes(draw, seed):
+    np.testing.assert_array_equal(draw(seed()), draw(np.random.default_rng(seed())))
+
+
+@pytest.mark.parametrize(
+    "rng",
+    [True, np.True_, -1, 1.5, "3", b"3", [], [1, -1], [1.5], [[1]], np.array([0.5]), np.zeros((1, 1), int),
+     np.timedelta64(1), np.random.PCG64, np.random.SeedSequence, np.random.default_rng, {1: 2}],
+)  # fmt: skip
+@pytest.mark.parametrize("draw", [DRAWS["train"], DRAWS["minibatches"]], ids=["train", "minibatches"])
+def test_what_is_no_seed_is_refused(draw, rng):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^rng must be an integer, at least 0, got .*; a seed, a numpy.random.Gen"
+    ):
+        draw(rng)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": 3}, "model must be an object with init, loss_and_gradient, evaluate, got 3 of type int; an MLP, a Logistic"),
+        ({"model": LogisticRegression}, "model must be an object with init"),
+        ({"model": 3, "params": np.zeros(9)}, "model must be an object with loss_and_gradient, evaluate, got 3"),
+        ({"optimizer": SimpleNamespace(init=abs, update=3)}, "optimizer.update must be callable, got 3"),
+        (
+            {"data": SimpleNamespace(X_train=[[1.0]], y_train=[0], X_test=None, y_test=None)},
+            "data.X_train must be an object with",
+        ),
+    ],
+)
+def test_objects_of_other_kinds_are_refused_by_name(change, message):
+    with pytest.raises(TypeError, match="^" + message):
+        train(**({"model": MODEL, "data": DATA, "schedule": SCHEDULE, "optimizer": sgd()} | change))
+
+
+def test_a_model_needs_no_init_where_the_start_is_given():
+    model = SimpleNamespace(loss_and_gradient=MODEL.loss_and_gradient, evaluate=MODEL.evaluate)
+    start = MODEL.init(0)
+    given = [train(each, DATA, SCHEDULE, sgd(), params=start, rng=1).params for each in (model, MODEL)]
+    np.testing.assert_array_equal(*given)
