@@ -127,3 +127,15 @@ def test_kinds_that_are_no_dataclass():
     read = from_json(dict[str, np.ndarray], {"a": [1.0, 2.0], "b": [[3.0]]})
     assert {name: array.shape for name, array in read.items()} == {"a": (2,), "b": (1, 1)}
     assert from_json(float, 0.5) == 0.5
+
+
+def test_what_is_not_finite_is_written_as_a_word_and_read_as_a_number():
+    """JSON has neither NaN nor infinity, and a measurement that gave one is a result, too."""
+    leaf = Leaf("nan", np.array([[1.0, np.nan], [-np.inf, 4.0]]), momentum=np.inf)
+    odd = tree(leaf=leaf, pair=(np.nan, np.float64(-np.inf)), deep={"k": [np.array(np.nan)]})
+    back = through(Tree, odd)
+    assert (back.leaf.name, back.leaf.momentum) == ("nan", np.inf)
+    np.testing.assert_array_equal(back.leaf.values, leaf.values)
+    np.testing.assert_array_equal(back.pair, odd.pair)
+    assert np.isnan(back.deep["k"][0])
+    assert to_json(odd)["leaf"]["values"] == [[1.0, "nan"], ["-inf", 4.0]]

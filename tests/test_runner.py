@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from importlib import import_module, util
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sgdnoise import Schedule, Stage
+from sgdnoise import Optimizer, Schedule, Stage, sgd
 from sgdnoise.reproduce import SCALES, TaskError, TrainingTask, run_figures, runner
 from sgdnoise.reproduce.engine import results
 from sgdnoise.reproduce.engine.pool import processes
@@ -409,9 +410,9 @@ def test_trying_to_write_touches_no_file_that_is_there(tmp_path, tiny):
     assert names == {"writable", "runs", "tiny.png", "tiny.csv", "tiny.json", "report.md"}
 
 
-@pytest.mark.parametrize("n_bytes", [100, 2000])
+@pytest.mark.parametrize("n_bytes", [100, 4000])
 def test_a_disk_that_fills_up_ends_in_one_clear_line_and_leaves_no_half_file(tmp_path, tiny, n_bytes):
-    """A limit on the size of files: result files are longer than 100 bytes, the picture is longer than 2000."""
+    """A limit on the size of files: result files are longer than 100 bytes, the picture is longer than 4000."""
     run = subprocess.run(
         [*TINY, tmp_path],
         capture_output=True,
@@ -583,30 +584,126 @@ def test_an_edited_label_leaves_results_valid_and_an_edited_task_does_not(tmp_pa
     assert not set(again) & {*after, *before}
 
 
-def test_a_result_depends_on_the_module_of_the_optimizer_in_the_task(tmp_path, monkeypatch):
-    """One of the user's own, whose code changes while its name and numbers stay."""
-    source = """
+PLAIN = """
 from dataclasses import dataclass
 from sgdnoise.optimizers import Optimizer
+import besides
+def factor():
+    from further import FACTOR
+    return FACTOR
 
 @dataclass(frozen=True, repr=False)
 class Plain(Optimizer):
     factor: float
     def init(self, params): return None
     def update(self, gradient, state, learning_rate): return -self.factor * learning_rate * gradient, None
+
+class Stateful(Optimizer):
+    def __init__(self, factor): self.factor = factor
+    def __repr__(self): return f"Stateful({self.factor})"
+    def init(self, params): return None
+    def update(self, gradient, state, learning_rate): return -self.factor * learning_rate * gradient, None
 """
-    (tmp_path / "plain.py").write_text(source)
+
+
+@pytest.mark.parametrize("kind", ["Plain", "Stateful"])
+@pytest.mark.parametrize("edited", ["plain", "besides", "further"])
+def test_a_result_depends_on_the_module_of_the_optimizer_in_the_task(tmp_path, monkeypatch, kind, edited):
+    """One of the user's own, a dataclass or not, whose code, or what it imports, changes while its name and numbers stay."""
+    sources = {"plain": PLAIN, "besides": "ONE = 1\n", "further": "FACTOR = 2\n"}
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source)
+        sys.modules.pop(name, None)
     monkeypatch.syspath_prepend(tmp_path)
-    task = replace(TASKS[0], optimizer=import_module("plain").Plain(0.5))
+    results.computing_digest.cache_clear()
+    task = replace(TASKS[0], optimizer=getattr(import_module("plain"), kind)(0.5))
     first = result_path(task, tmp_path)
-    assert set(results._modules(task)) == {
-        "sgdnoise.reproduce.tasks.training",
-        "sgdnoise.schedules",
-        "plain",
-    }
     results.computing_digest.cache_clear()
     assert result_path(task, tmp_path) == first
-    (tmp_path / "plain.py").write_text(source.replace("-self", "- self"))
+    (tmp_path / f"{edited}.py").write_text(sources[edited] + "# edited\n")
     results.computing_digest.cache_clear()
     assert result_path(task, tmp_path) != first
-    monkeypatch.delitem(sys.modules, "plain")
+
+
+def test_an_optimizer_of_a_notebook_is_refused(monkeypatch):
+    """Its code is in no file whose hash could tell that it changed."""
+    monkeypatch.setitem(sys.modules, "cell", SimpleNamespace())
+    mine = type("Mine", (sgd(0.9).__class__,), {"__module__": "cell"})(0.9, False)
+    with pytest.raises(ValueError, match="optimizer must be of a class that is in a file, got mine"):
+        replace(TASKS[0], optimizer=mine)
+
+
+def test_optimizers_that_look_alike_have_results_of_their_own(tmp_path):
+    """Two classes whose reprs differ in case only, and fields that are no entries of ``vars``."""
+
+    def path(optimizer):
+        return result_path(replace(TASKS[0], optimizer=optimizer), tmp_path)
+
+    @dataclass(frozen=True, repr=False)
+    class Rule(type(sgd(0.9))):
+        pass
+
+    @dataclass(frozen=True, repr=False)
+    class RULE(type(sgd(0.9))):
+        pass
+
+    @dataclass(frozen=True, repr=False)
+    class Cached(type(sgd(0.9))):
+        @cached_property
+        def halved(self):
+            return self.momentum / 2
+
+    assert repr(Rule(0.9, False)) == repr(RULE(0.9, False))
+    assert path(Rule(0.9, False)) != path(RULE(0.9, False))
+    cached = Cached(0.9, False)
+    before = path(cached)
+    assert cached.halved == 0.45
+    assert path(cached) == before
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class Slotted(Optimizer):
+    decay: float
+
+
+def test_an_optimizer_with_slots_shows_its_numbers():
+    assert (repr(Slotted(0.9)), repr(Slotted(0.5))) == ("slotted(decay=0.9)", "slotted(decay=0.5)")
+
+
+def test_source_is_that_of_the_code_which_was_imported(tmp_path, monkeypatch):
+    """An edit while a task runs neither loses its result nor puts the new code's results under the old name."""
+    versions = iter(["old", "new", "newer"])
+    digest = lru_cache(lambda: next(versions))
+    monkeypatch.setattr(results, "source_digest", digest)
+    outcome = run_task(SimpleNamespace(run=dict))  # a worker's first task
+    assert outcome.source == "old"
+    monkeypatch.setattr("sgdnoise.reproduce.engine.sweep.source_digest", digest)
+    Sweep(tmp_path, InOrder(), fresh=False, progress=io.StringIO())
+    digest.cache_clear()
+    seen = []
+
+    class Late(InOrder):
+        def submit(self, function, task):
+            seen.append(digest.cache_info().currsize)
+            return super().submit(function, task)
+
+    sweep(tmp_path, TASKS[:1], Late())
+    assert seen == [1]
+
+
+def test_a_task_that_could_not_be_handed_over_is_handed_over_again(tmp_path):
+    """Another figure asks for it, too: it must not wait for what nobody runs."""
+
+    class OnceBroken(InOrder):
+        broken = True
+
+        def submit(self, function, task):
+            if self.broken:
+                self.broken = False
+                raise OSError("no more processes")
+            return super().submit(function, task)
+
+    shared = Sweep(tmp_path, OnceBroken(), fresh=False, progress=io.StringIO())
+    with pytest.raises(OSError, match="no more processes"):
+        shared.submit(TASKS)
+    assert equal(shared.compute(TASKS), [task.run() for task in TASKS])

@@ -1,5 +1,6 @@
 """Minibatches: what each sampler promises, exactly where it can be enumerated."""
 
+import tracemalloc
 from itertools import combinations, permutations
 
 import numpy as np
@@ -137,3 +138,16 @@ def test_many_chains_with_replacement_may_have_batches_of_any_size():
     drawn = draw(np.random.default_rng(0), 4, 10, 3, 2, "with_replacement")
     assert drawn.shape == (3, 2, 10)
     assert set(drawn.ravel().tolist()) == set(range(4))
+
+
+def test_subsets_take_the_memory_of_what_they_give():
+    """A permutation of all examples is needed for each, but not of all at once; the numbers are those of one large array."""
+    n, size, n_sets = 20_000, 200, 500
+    tracemalloc.start()
+    drawn = draw(np.random.default_rng(0), n, size, n_sets, 1, "without_replacement")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * drawn.nbytes + 8 * 2 * 10**6
+    assert drawn.base is None or drawn.base.nbytes == drawn.nbytes
+    at_once = np.random.default_rng(0).permuted(np.tile(np.arange(n), (n_sets, 1)), axis=1)[:, :size]
+    np.testing.assert_array_equal(drawn[:, 0], at_once)

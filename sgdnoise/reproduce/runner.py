@@ -166,7 +166,7 @@ def run_figures(
                         "machine": _machine(),
                     },
                     **to_json(result),
-                    "verdicts": [verdict.record() for verdict in found],
+                    "verdicts": [to_json(verdict.record()) for verdict in found],
                 }
                 for verdict in found:
                     echo(f"  {verdict}")
@@ -284,7 +284,8 @@ def _write(record: dict[str, Any], stem: Path) -> Iterator[Path]:
     csv.writer(rows).writerows(module.rows(from_json(module.Result, record)))
     picture = io.BytesIO()
     draw(record).savefig(picture, format="png")
-    contents = {"png": picture.getvalue(), "csv": rows.getvalue().encode(), "json": json.dumps(record, indent=1).encode()}
+    text = json.dumps(record, indent=1, allow_nan=False)
+    contents = {"png": picture.getvalue(), "csv": rows.getvalue().encode(), "json": text.encode()}
     for suffix, content in contents.items():
         path = stem.with_suffix("." + suffix)
         with atomic_write(path) as file:

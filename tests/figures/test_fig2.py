@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from driving import drive, first_tasks, round_trip
+from driving import committed_words, drive, first_tasks, round_trip, words
 
 from sgdnoise import Schedule, Stage, sgd
 from sgdnoise.reproduce import SCALES, Scale, TrainingTask
@@ -85,6 +85,13 @@ def test_the_control_agrees_if_the_loss_goes_with_updates():
         assert verdict.control.value == pytest.approx(0, abs=1e-9)
         assert not verdict.control_flagged
         assert verdict.value == pytest.approx(ends[name])
+
+
+def test_the_words_are_those_of_the_committed_results():
+    def loss(name, seed):
+        return EPOCH + NAMES.index(name) + 0.0
+
+    assert words(drive(fig2, SCALES["default"], answer(loss))[1].values()) == committed_words("fig2")
 
 
 def test_quick_runs_have_no_interval():

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from driving import drive, round_trip
+from driving import committed_words, drive, round_trip, words
 from scipy.stats import ttest_ind, ttest_rel
 
 from sgdnoise import adam, sgd
-from sgdnoise.reproduce import SCALES
+from sgdnoise.reproduce import SCALES, Scale
 from sgdnoise.reproduce.figures import fig3, fig4
 from sgdnoise.reproduce.figures.curves import Curve
 from sgdnoise.reproduce.figures.panels import Panel, difference_error, panel_verdicts
@@ -225,6 +225,17 @@ def test_a_figure_s_panels(module, names):
             assert final.difference == pytest.approx(shift + 0.0015 * place)
             assert final.error == pytest.approx(0.001 * np.sqrt((1 + (1 + place) ** 2) * 5 / 3 / 4))
             assert final.paired_error == pytest.approx(max(0.001 * place * np.sqrt(5 / 3 / 4), 1e-12), rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "module"), [("fig3", fig3), ("fig4", fig4)])
+def test_the_words_are_those_of_the_committed_results(name, module):
+    verdicts = drive(module, SCALES["default"], answer)[1]
+    assert words(verdicts.values()) == committed_words(name)
+
+
+def test_two_seeds_are_enough_for_a_standard_error():
+    verdicts = drive(fig3, Scale(40, 2), answer)[1]
+    assert [key.split(": ")[1] for key in verdicts] == ["curve", "points", "independent", "paired"] * 2
 
 
 @pytest.mark.parametrize("module", [fig3, fig4])

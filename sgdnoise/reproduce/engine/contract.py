@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,12 +57,15 @@ class Task(Protocol):
 
 def stream(task: Task) -> np.random.Generator:
     """Random numbers that depend on the whole task, so that no two settings share any and their errors are independent."""
-    text = repr(task).replace("sampling=", "method=")  # the field's former name, so that the streams are what they were
+    text = re.sub(r"\bsampling=", "method=", repr(task))  # the field's former name, so that the streams are what they were
     return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
 
 def stable(name: str, value: object) -> None:
-    """Refuse a part of a task whose repr shows an address, which is another one in every process."""
+    """Refuse a part of a task whose repr shows an address, another one in every process, or whose code is in no file."""
+    if not hasattr(sys.modules.get(type(value).__module__), "__file__"):
+        hint = "results are kept under a hash of the code that made them; define it in a module, not in a notebook or a shell"
+        raise ValueError(f"{name} must be of a class that is in a file, got {value!r}; {hint}")
     if re.search(r"\bat 0x[0-9a-fA-F]+", repr(value)):
         hint = "results are kept under the task's repr; a frozen dataclass has one, such as sgd() and adam() make"
         raise ValueError(f"{name} must have the same repr in every process, got {value!r}; {hint}")

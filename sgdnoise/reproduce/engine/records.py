@@ -1,7 +1,8 @@
-"""Dataclasses of numbers and arrays to JSON and back. What is None is left out."""
+"""Dataclasses of numbers and arrays to JSON and back. What is None is left out; JSON has no NaN: "nan", "inf" stand for it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -20,7 +21,9 @@ def to_json(value: Any) -> Any:
         return {key: to_json(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, range)):
         return [to_json(part) for part in value]
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return to_json(value.tolist())
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def from_json(kind: type[Value], data: Any) -> Value:
@@ -38,4 +41,7 @@ def _read(kind: Any, data: Any) -> Any:
         return {key: _read(get_args(kind)[1], part) for key, part in data.items()}
     if get_origin(kind) in (list, tuple):
         return get_origin(kind)(_read(get_args(kind)[0], part) for part in data)
-    return np.array(data) if kind is np.ndarray else data
+    if kind is np.ndarray:
+        array = np.array(data)
+        return array.astype(float) if array.dtype.kind == "U" else array
+    return float(data) if kind is float and isinstance(data, str) else data

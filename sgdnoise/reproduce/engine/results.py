@@ -1,8 +1,9 @@
 """Result files: one for each task, written atomically, trusted only when whole and the task's own.
 
-The file's name is a hash of the task and of what computes it: the task's module and all that it imports of this package, the
-bundled data, and the versions of NumPy and SciPy. What only draws, judges or reports is no part of it. The task stands in the
-file, too, and a hash of the arrays: a file that is damaged or another task's is named and computed again.
+The file's name is a hash of the task and of what computes it: the modules of the task and of the values in it, all that they
+import of this package, or of what lies beside a module of the user's, the bundled data, and the versions of NumPy and SciPy.
+What only draws, judges or reports is no part of it. The task stands in the file, too, and a hash of the arrays: a file that is
+damaged or another task's is named and computed again.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ class Outcome(NamedTuple):
 
 def run_task(task: Task) -> Outcome:
     """Run a task; a function of its own because that is what can be sent to another process."""
+    source = source_digest()  # of the code that was imported, so before the task gives anyone time to edit it
     start = time.perf_counter()
     arrays = task.run()
-    return Outcome(arrays, time.perf_counter() - start, source_digest())
+    return Outcome(arrays, time.perf_counter() - start, source)
 
 
 @lru_cache(maxsize=1)
@@ -53,9 +55,8 @@ def source_digest() -> str:
 @lru_cache
 def computing_digest(modules: frozenset[str]) -> str:
     """Hash of what computes in these modules: their files, the contract, and all of this package that they import."""
-    files = [getattr(sys.modules.get(module), "__file__", None) for module in modules]
     found: set[Path] = set()
-    left = [Path(__file__).with_name("contract.py"), *(Path(file) for file in files if file)]
+    left = [Path(__file__).with_name("contract.py"), *(Path(str(sys.modules[module].__file__)) for module in modules)]
     while left:
         path = left.pop()
         if path not in found and path.is_file():
@@ -64,14 +65,16 @@ def computing_digest(modules: frozenset[str]) -> str:
     return _hash(found)
 
 
-def _modules(value: object) -> Iterator[str]:
-    """Where a task, and the values it is made of, are defined: an optimizer may be at home in a module of the user's."""
+def _kinds(value: object) -> Iterator[type]:
+    """Give the classes of a task and of the values it is made of: an optimizer may be at home in a module of the user's."""
+    module = type(value).__module__
+    if hasattr(sys.modules.get(module), "__file__") and module != "numpy":  # the built-in ones have no file
+        yield type(value)
     if is_dataclass(value):
-        yield type(value).__module__
         value = tuple(getattr(value, field.name) for field in fields(value))
     if isinstance(value, tuple):
         for part in value:
-            yield from _modules(part)
+            yield from _kinds(part)
 
 
 def _hash(sources: Iterable[Path]) -> str:
@@ -83,8 +86,14 @@ def _hash(sources: Iterable[Path]) -> str:
 
 
 def _imported(path: Path) -> Iterator[Path]:
-    """Modules of this package that a module imports, at its top or later; of the package itself, all of it."""
+    """Modules of this package that a module imports, at its top or later; of the package itself, all of it.
+
+    Of a module of the user's also those beside it.
+    """
+    ours = path.is_relative_to(_PACKAGE)
     for node in ast.walk(ast.parse(path.read_bytes())):
+        if not ours and isinstance(node, ast.Import):
+            yield from (path.with_name(f"{alias.name.split('.')[0]}.py") for alias in node.names)
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == _PACKAGE.name for alias in node.names):
             yield from _PACKAGE.rglob("*.py")
         if not isinstance(node, ast.ImportFrom):
@@ -92,6 +101,9 @@ def _imported(path: Path) -> Iterator[Path]:
         folder = path.parents[node.level - 1] if node.level else _PACKAGE.parent
         base = folder.joinpath(*(node.module or "").split("."))
         if not base.is_relative_to(_PACKAGE):
+            if not ours:
+                beside = path.parent.joinpath(*(node.module or "").split(".")) if not node.level else base
+                yield from (beside.with_suffix(".py"), *(beside / f"{alias.name}.py" for alias in node.names))
             continue
         if base.is_dir():
             modules = [base / f"{alias.name}.py" for alias in node.names]
@@ -133,7 +145,9 @@ def load(task: Task, directory: Path, progress: TextIO) -> Outcome | None:
 
 
 def _identity(task: Task) -> str:
-    return f"{task!r}, sgdnoise {computing_digest(frozenset(_modules(task)))}"
+    kinds = dict.fromkeys(_kinds(task))
+    names = ", ".join(kind.__qualname__ for kind in kinds)
+    return f"{task!r} of {names}, sgdnoise {computing_digest(frozenset(kind.__module__ for kind in kinds))}"
 
 
 def _digest(arrays: Arrays) -> str:

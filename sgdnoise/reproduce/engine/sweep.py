@@ -39,13 +39,13 @@ class Sweep:
         self._done: dict[Task, Outcome] = {}
         self._failed: dict[Task, Exception] = {}
         self._running: dict[Future[Outcome], Task] = {}
-        self._asked: set[Task] = set()
         self._earlier: set[Task] = set()
+        source_digest()  # of the code that was imported, so before a task gives anyone time to edit it
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Hand the tasks to the executor; results that already exist are left out."""
-        new = [task for task in dict.fromkeys(tasks) if task not in self._asked]
-        self._asked.update(new)
+        known = {*self._done, *self._failed, *self._running.values()}
+        new = [task for task in dict.fromkeys(tasks) if task not in known]
         for task in sorted(new, key=lambda task: -task.cost):  # long ones first, so that the workers end together
             if self._fresh:
                 result_path(task, self._directory).unlink(missing_ok=True)

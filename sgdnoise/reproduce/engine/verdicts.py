@@ -120,8 +120,8 @@ class Verdict:
 
     @property
     def control_flagged(self) -> bool:
-        """Whether the statistic rejects the negative control."""
-        return not self._passes(self.control.value)
+        """Whether the statistic rejects the negative control; one that is NaN was not put to the test."""
+        return not np.isnan(self.control.value) and not self._passes(self.control.value)
 
     @property
     def word(self) -> str:
@@ -131,7 +131,7 @@ class Verdict:
         return f"HOLDS WITHIN {self.scope}" if self.scope else "HOLDS"
 
     def record(self) -> dict[str, Any]:
-        """Everything as a dict that JSON can hold."""
+        """Everything as a dict, for `to_json`."""
         flat = {**self.measured._asdict(), "control": self.control.name, "control_value": self.control.value}
         words = {"holds": self.holds, "word": self.word, "control_flagged": self.control_flagged}
         return {name: value for name, value in vars(self).items() if name != "measured"} | flat | words
@@ -140,8 +140,8 @@ class Verdict:
     def read(cls, record: Mapping[str, Any]) -> Verdict:
         """Make the verdict that gave a record."""
         parts = {
-            "measured": Estimate(record["value"], record["interval"] and tuple(record["interval"])),
-            "control": Control(record["control"], record["control_value"]),
+            "measured": Estimate(float(record["value"]), record["interval"] and tuple(map(float, record["interval"]))),
+            "control": Control(record["control"], float(record["control_value"])),
         }
         return cls(**{name: value for name, value in record.items() if name in cls.__dataclass_fields__} | parts)
 

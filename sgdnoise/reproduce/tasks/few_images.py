@@ -27,6 +27,9 @@ from .toy import images, network
 WORST_LOSS = 10.0
 """What a run that diverged is counted with, in nats: a network that knows nothing has 2.3."""
 
+WORST_ACCURACY = 0.1
+"""The same, of accuracy, if parameters are NaN: that of a guess among ten classes of equally many images."""
+
 
 @dataclass(frozen=True)
 class ConstantRateTask:
@@ -71,7 +74,8 @@ class ConstantRateTask:
             params = self._fast(model, data, seeds) if self.engine == "fast" else self._reference(model, data, seeds)
             on_test = np.array([model.evaluate(w, data.X_test, data.y_test) for w in params])
             on_train = np.array([model.evaluate(w, data.X_train, data.y_train) for w in params])
-        return {"test_accuracy": on_test[:, 1], "train_loss": np.fmin(on_train[:, 0], WORST_LOSS)}
+        accuracy = np.where(np.isnan(on_test[:, 1]), WORST_ACCURACY, on_test[:, 1])
+        return {"test_accuracy": accuracy, "train_loss": np.fmin(on_train[:, 0], WORST_LOSS)}
 
     def _reference(self, model: MLP, data: Dataset, seeds: range) -> list[np.ndarray]:
         # It measures after every epoch; a test set of one image saves some of that time.
