@@ -205,7 +205,5 @@ def test_bad_arguments(change, error, message):
     [(1e-200, {"to_learning_rate": 1e200}), (1e306, {"to_batch_size": 999}), (1e307, {"to_momentum": 0.99})],
 )
 def test_what_overflows_is_refused(learning_rate, change):
-    with pytest.raises(
-        ValueError, match=r"^the result must be finite, got inf; .* too far apart for floating point"
-    ):
+    with pytest.raises(ValueError, match=r"^the result must be finite, got inf; .* too far apart for floating point"):
         convert(learning_rate, 1, 1000, **change)

@@ -188,7 +188,12 @@ MUTANTS = {
     "temperature without the 1/2": ("02", "noise", "temperature", "lambda g, f: g * f"),
     "linear rule taken for exact": ("03", "noise", "linear_scaling_error", "lambda factor, B, N: 0 * factor"),
     "temperature of SGLD's minibatches without the 1/2": ("07", "noise", "temperature", "lambda g, f: g * f"),
-    "best batch size without momentum": ("08", "noise", "batch_size_for", "lambda g, eps, N, *, momentum=0: eps * N / (g + eps)"),
+    "best batch size without momentum": (
+        "08",
+        "noise",
+        "batch_size_for",
+        "lambda g, eps, N, *, momentum=0: eps * N / (g + eps)",
+    ),
     "g without the -1, beside one's own": (
         "09",
         "noise",
