@@ -44,6 +44,7 @@ from sgdnoise import (
     sgd,
     sgld,
     stationary,
+    testing,
     training,
 )
 
@@ -443,6 +444,42 @@ def test_the_calls_work_as_they_are(name):
     function, arguments = CALLS[name]
     if name != "datasets.load_idx":
         function(**arguments)
+
+
+CHECKS = [testing.check_noise_scale, testing.check_optimizer, testing.check_gradient, testing.check_sampler]
+
+
+@pytest.mark.parametrize("specification", CHECKS, ids=lambda check: check.__name__)
+def test_checks_of_what_is_no_implementation(specification):
+    """They name their argument, or break a law; what is called may raise an error of its own."""
+    (name, *_) = inspect.signature(specification).parameters
+    for value in HOSTILE:
+        if callable(value) or value is MODEL:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises((TypeError, ValueError), match=rf"\b{name}\b"):
+                specification(value)
+
+
+@pytest.mark.parametrize(
+    ("specification", "right", "option"),
+    [
+        (testing.check_noise_scale, noise.noise_scale, "rtol"),
+        (testing.check_noise_scale, noise.noise_scale, "dtype"),
+        (testing.check_optimizer, sgd, "kind"),
+        (testing.check_optimizer, sgd, "shapes"),
+        (testing.check_gradient, LOGISTIC, "data"),
+        (testing.check_gradient, LOGISTIC, "points"),
+        (testing.check_gradient, LOGISTIC, "step"),
+        (testing.check_sampler, sampling.minibatches, "sampling"),
+        (testing.check_sampler, sampling.minibatches, "drop_last"),
+    ],
+)
+def test_options_of_checks(specification, right, option):
+    for value in ("1", 1j, b"1", -1.0, {}, [None], np.ma.masked, np.array([np.nan]), object()):
+        with pytest.raises((TypeError, ValueError), match=rf"\b{option}\b"):
+            specification(right, **{option: value})
 
 
 # Not called: what only carries results, is checked where it is used, or has no argument.

@@ -1,14 +1,28 @@
-"""The specification accepts ours and rejects known-wrong implementations, each for its own law."""
+"""The specification of the noise scale, and what all checks have in common: inputs, messages, errors of the implementation's own."""
 
+import builtins
+import json
+import subprocess
+import sys
 from fractions import Fraction
-from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sgdnoise import MLP, LogisticRegression, Optimizer, adam, minibatches, noise_scale, sgd
-from sgdnoise.testing import LawError, check_gradient, check_noise_scale, check_optimizer, check_sampler
+from sgdnoise import MLP, adam, minibatches, noise_scale, sgd
+from sgdnoise.testing import (
+    LawError,
+    batches,
+    check_gradient,
+    check_noise_scale,
+    check_optimizer,
+    check_sampler,
+    gradient_sequences,
+    learning_rates,
+    momenta,
+)
 
 # Ours.
 
@@ -16,22 +30,7 @@ from sgdnoise.testing import LawError, check_gradient, check_noise_scale, check_
 def test_our_noise_scale():
     laws = check_noise_scale(noise_scale, exact=True)
     assert laws == check_noise_scale(noise_scale)
-    assert len(laws) == 5
-
-
-@pytest.mark.parametrize("factory", [sgd, adam])
-def test_our_optimizers(factory):
-    assert len(check_optimizer(factory)) == 4
-
-
-@pytest.mark.parametrize("model", [MLP(3, (), 3), MLP(3, (5, 4), 3, "tanh"), MLP(3, (6,), 2, "relu"), LogisticRegression(4)])
-def test_our_models(model):
-    assert len(check_gradient(model)) == 6
-
-
-@pytest.mark.parametrize(("sampling", "n_laws"), [("reshuffle", 8), ("without_replacement", 7), ("with_replacement", 6)])
-def test_our_samplers(sampling, n_laws):
-    assert len(check_sampler(partial(minibatches, sampling=sampling), sampling=sampling)) == n_laws
+    assert len(laws) == 7
 
 
 # Known-wrong implementations of g.
@@ -60,6 +59,26 @@ NOISE_SCALES = {
     ),
     "no momentum": (lambda eps, B, N, momentum=0, replace=False: g(eps, B, N, replace=replace), "momentum multiplies g"),
     "replacement forgotten": (lambda eps, B, N, momentum=0, replace=False: g(eps, B, N, momentum=momentum), "with replacement"),
+    "no momentum with replacement": (
+        lambda eps, B, N, momentum=0, replace=False: g(eps, B, N, momentum=0 if replace else momentum, replace=replace),
+        "with replacement, too, momentum multiplies g by 1/(1 - m)",
+    ),
+    "1 - m^2 with replacement": (
+        lambda eps, B, N, momentum=0, replace=False: g(
+            eps, B, N, momentum=momentum**2 if replace else momentum, replace=replace
+        ),
+        "with replacement, too, momentum multiplies g by 1/(1 - m)",
+    ),
+    "whole-number division with replacement, of many examples": (
+        lambda eps, B, N, momentum=0, replace=False: (
+            eps * (N // B) / (1 - momentum) if replace and N > 5 else g(eps, B, N, momentum=momentum, replace=replace)
+        ),
+        "with replacement, g = eps N/B at any size",
+    ),
+    "momentum of at most 7/8": (
+        lambda eps, B, N, momentum=0, replace=False: g(eps, B, N, momentum=min(momentum, 0.875), replace=replace),
+        "momentum multiplies g by 1/(1 - m)",
+    ),
     "one half": (lambda eps, B, N, **options: g(eps, B, N, **options) / 2, "variance over every possible minibatch"),
     "whole-number division": (
         lambda eps, B, N, **options: g(eps, B, N, **options) if N < 10 else eps * (N // B - 1),
@@ -77,252 +96,9 @@ def test_wrong_noise_scales_are_rejected(mutant):
 
 
 def test_the_test_of_the_mutants_accepts_what_they_are_mutants_of():
-    assert len(check_noise_scale(g)) == 5
+    assert len(check_noise_scale(g)) == 7
     for form in (lambda eps, B, N: eps * (N / B - 1), lambda eps, B, N: eps * N / B - eps):
         assert len(check_noise_scale(form, momentum=False, replace=False)) == 3
-
-
-# Known-wrong optimizers.
-
-
-def sgd_like(rule):
-    """Optimizer factory from ``rule(gradient, state, learning_rate, m, nesterov) -> (step, state)``."""
-
-    def factory(momentum, nesterov):
-        return Optimizer(np.zeros_like, lambda grad, state, rate: rule(grad, state, rate, momentum, nesterov))
-
-    return factory
-
-
-def trace_form(grad, a, rate, m, nesterov):
-    a = m * a + grad
-    return -rate * (grad + m * a if nesterov else a), a
-
-
-def ema(grad, a, rate, m, nesterov):
-    a = m * a + (1 - m) * grad
-    return -rate * ((1 - m) * grad + m * a if nesterov else a), a
-
-
-def velocity(grad, v, rate, m, nesterov):
-    v = m * v - rate * grad
-    return -rate * grad + m * v if nesterov else v, v
-
-
-def without_look_ahead(grad, a, rate, m, nesterov):
-    return trace_form(grad, a, rate, m, False)
-
-
-def old_accumulator(grad, a, rate, m, nesterov):
-    new = m * a + grad
-    return -rate * (grad + m * a if nesterov else new), new
-
-
-def sign_missing(grad, a, rate, m, nesterov):
-    step, a = trace_form(grad, a, rate, m, nesterov)
-    return -step, a
-
-
-SGDS = {
-    "EMA momentum": (ema, "an impulse moves the parameters by"),
-    "velocity form": (velocity, "the learning rate stands outside the accumulator"),
-    "Nesterov without look-ahead": (without_look_ahead, "Nesterov looks ahead"),
-    "Nesterov with the old accumulator": (old_accumulator, "Nesterov looks ahead"),
-    "the paper's sign": (sign_missing, "without momentum it is plain descent"),
-}
-
-
-@pytest.mark.parametrize("mutant", SGDS)
-def test_wrong_sgds_are_rejected(mutant):
-    rule, law = SGDS[mutant]
-    with pytest.raises(LawError) as caught:
-        check_optimizer(sgd_like(rule))
-    # Nesterov with the old accumulator lacks a part of the impulse, too.
-    assert law in caught.value.law or (mutant == "Nesterov with the old accumulator" and "impulse" in caught.value.law)
-
-
-def adam_like(correct=True, root_of_eps=False, decay_on_gradient=True, global_norm=False):
-    def factory(b1, b2, eps):
-        def update(grad, state, rate):
-            squares = (grad**2).mean() if global_norm else grad**2
-            t, u, s = state[0] + 1, b1 * state[1] + (1 - b1) * grad, b2 * state[2] + (1 - b2) * squares
-            u_hat, s_hat = (u / (1 - b1**t), s / (1 - b2**t)) if correct else (u, s)
-            scale = np.sqrt(s_hat + eps) if root_of_eps else np.sqrt(s_hat) + eps
-            mean = u_hat if decay_on_gradient else grad
-            return -rate * mean / np.where(scale > 0, scale, 1), (t, u, s)
-
-        return Optimizer(lambda params: (0, np.zeros_like(params), np.zeros_like(params)), update)
-
-    return factory
-
-
-@pytest.mark.parametrize(
-    ("options", "law"),
-    [
-        ({"correct": False}, "moments are corrected for bias"),
-        ({"root_of_eps": True}, "eps stands outside the root"),
-        ({"decay_on_gradient": False}, "bias-corrected weighted means"),
-        ({"global_norm": True}, "the first step is the learning rate"),
-    ],
-    ids=["no bias correction", "eps inside the root", "no first moment", "one norm for all parameters"],
-)
-def test_wrong_adams_are_rejected(options, law):
-    with pytest.raises(LawError) as caught:
-        check_optimizer(adam_like(**options))
-    assert law in caught.value.law
-
-
-def test_the_tests_of_wrong_optimizers_accept_what_they_are_mutants_of():
-    assert len(check_optimizer(sgd_like(trace_form))) == 4
-    assert len(check_optimizer(adam_like())) == 4
-
-
-# Known-wrong gradients.
-
-MODEL = MLP(3, (4,), 2, "tanh")
-
-
-def scaled_l2(l2, y):
-    return l2 / len(y)
-
-
-MODELS = {
-    "a loss that is the sum": (
-        SimpleNamespace(
-            loss=lambda p, X, y, l2: (len(y) - 1) * MODEL.loss(p, X, y) + MODEL.loss(p, X, y, l2),
-            gradient=lambda p, X, y, l2: (
-                len(y) * MODEL.gradient(p, X, y) + MODEL.gradient(p, X, y, l2) - MODEL.gradient(p, X, y)
-            ),
-        ),
-        "the loss is a mean: examples given twice change nothing",
-    ),
-    "the mean for every example": (
-        SimpleNamespace(
-            loss=MODEL.loss,
-            gradient=MODEL.gradient,
-            per_example_gradients=lambda p, X, y: np.tile(MODEL.gradient(p, X, y), (len(y), 1)),
-        ),
-        "each per-example gradient is the gradient of that example alone",
-    ),
-    "L2 divided by the batch size": (
-        SimpleNamespace(
-            loss=lambda p, X, y, l2: MODEL.loss(p, X, y, scaled_l2(l2, y)),
-            gradient=lambda p, X, y, l2: MODEL.gradient(p, X, y, scaled_l2(l2, y)),
-        ),
-        "the L2 term does not depend on the batch size",
-    ),
-    "sum for the mean": (
-        SimpleNamespace(loss=MODEL.loss, gradient=lambda p, X, y, l2: len(y) * MODEL.gradient(p, X, y, l2)),
-        "the gradient is the derivative of the loss",
-    ),
-    "L2 forgotten": (
-        SimpleNamespace(loss=MODEL.loss, gradient=lambda p, X, y, l2: MODEL.gradient(p, X, y)),
-        "the gradient is the derivative of the loss",
-    ),
-    "per-example gradients divided by n": (
-        SimpleNamespace(
-            loss=MODEL.loss,
-            gradient=MODEL.gradient,
-            per_example_gradients=lambda p, X, y: MODEL.per_example_gradients(p, X, y) / len(y),
-        ),
-        "each per-example gradient is the gradient of that example alone",
-    ),
-    "Gauss-Newton for the Hessian": (
-        SimpleNamespace(
-            loss=MODEL.loss,
-            gradient=MODEL.gradient,
-            hessian_vector_product=lambda p, v, X, y, l2: (
-                MODEL.per_example_gradients(p, X, y).T @ (MODEL.per_example_gradients(p, X, y) @ v) / len(y) + l2 * v
-            ),
-        ),
-        "the Hessian-vector product is the derivative of the gradient",
-    ),
-}
-
-
-@pytest.mark.parametrize("mutant", MODELS)
-def test_wrong_gradients_are_rejected(mutant):
-    model, law = MODELS[mutant]
-    rng = np.random.default_rng(1)
-    data = rng.standard_normal((6, 3)), rng.integers(2, size=6)
-    model = SimpleNamespace(n_params=MODEL.n_params, **vars(model))
-    with pytest.raises(LawError) as caught:
-        check_gradient(model, data=data)
-    assert caught.value.law == law
-
-
-# Known-wrong samplers.
-
-
-def repeats_its_permutation(n, b, rng):
-    return np.random.default_rng(1).permutation(n)[: n // b * b].reshape(-1, b)
-
-
-def neighbours(n, b, rng):
-    order = (np.arange(n) + rng.integers(n)) % n
-    return order[: n // b * b].reshape(-1, b)
-
-
-def never_the_last(n, b, rng):
-    """Shuffles all but the last example to the front whenever there is a last batch to leave it out of."""
-    order = rng.permutation(n - 1) if n % b else rng.permutation(n)
-    return order[: n // b * b].reshape(-1, b)
-
-
-SAMPLERS = {
-    "with replacement posing as without": (
-        partial(minibatches, sampling="with_replacement"),
-        "without_replacement",
-        "no example comes twice in a batch",
-    ),
-    "fresh subsets posing as a reshuffle": (
-        partial(minibatches, sampling="without_replacement"),
-        "reshuffle",
-        "no example comes twice in an epoch",
-    ),
-    "a reshuffle posing as fresh subsets": (minibatches, "without_replacement", "the covariance of two batches of an epoch"),
-    "without posing as with replacement": (
-        partial(minibatches, sampling="without_replacement"),
-        "with_replacement",
-        "the variance of a batch's noise",
-    ),
-    "a reshuffle that repeats its permutation": (
-        repeats_its_permutation,
-        "reshuffle",
-        "every example is equally likely in every batch",
-    ),
-    "neighbours in place of a permutation": (neighbours, "reshuffle", "the variance of a batch's noise"),
-    "an example that never comes": (never_the_last, "reshuffle", "every example is equally likely in every batch"),
-    "keeps the last, smaller batch": (
-        lambda n, b, rng: np.array_split(rng.permutation(n), range(b, n, b)),
-        "reshuffle",
-        "an epoch has N // B batches of B",
-    ),
-    "counts from 1": (lambda n, b, rng: minibatches(n, b, rng=rng) + 1, "reshuffle", "indices are from 0 to N - 1"),
-}
-
-
-@pytest.mark.parametrize("mutant", SAMPLERS)
-def test_wrong_samplers_are_rejected(mutant):
-    fn, sampling, law = SAMPLERS[mutant]
-    with pytest.raises(LawError) as caught:
-        check_sampler(fn, sampling=sampling)
-    assert caught.value.law == law
-
-
-def test_an_epoch_dealt_twice_is_not_independent():
-    """Each permutation is right, but comes twice: only the comparison between epochs can see it."""
-    kept = {}
-
-    def twice(n, b, rng):
-        if (n, b) in kept:
-            return kept.pop((n, b))
-        kept[n, b] = minibatches(n, b, rng=rng)
-        return kept[n, b]
-
-    with pytest.raises(LawError) as caught:
-        check_sampler(twice)
-    assert caught.value.law == "an epoch is independent of the one before"
 
 
 # What a failure says.
@@ -353,6 +129,167 @@ def test_an_exception_in_the_implementation_is_a_broken_law():
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="sampling must be one of"):
-        check_sampler(minibatches, sampling="shuffled")
+def test_a_value_error_breaks_the_law_if_it_comes_from_the_input():
+    def no_full_batch(eps, B, N):
+        if B == N > 1:
+            raise ValueError("B must be below N")
+        return noise_scale(eps, B, N)
+
+    with pytest.raises(LawError, match="got: ValueError: B must be below N") as caught:
+        check_noise_scale(no_full_batch, momentum=False, replace=False)
+    assert caught.value.counterexample == {"learning_rate": 1, "batch_size": 2, "n_train": 2}
+    with pytest.raises(ValueError, match="could not convert") as error:
+        check_noise_scale(lambda *args, **options: float("eps"))
+    assert "law: the full batch has no noise\n  learning_rate=1" in error.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong"),
+    [
+        (check_noise_scale, lambda eps, B, N, **options: eps + None),
+        (check_noise_scale, lambda eps, B: eps),
+        (check_optimizer, lambda momentum: sgd(momentum + "")),
+        (check_optimizer, lambda b1, b2, eps: adam(b1, b2, eps).nothing),
+        (check_sampler, lambda n, b, rng: [undefined]),  # noqa: F821
+        (check_gradient, type("Model", (MLP,), {"gradient": lambda self, params, X, y, l2: params["W"]})(3, (4,), 2)),
+    ],
+    ids=["operand", "arguments", "factory", "attribute", "name", "index"],
+)
+def test_errors_of_the_code_itself_come_through_as_they_are(check, wrong):
+    with pytest.raises((TypeError, AttributeError, NameError, IndexError)) as caught:
+        check(wrong)
+    assert not isinstance(caught.value, LawError)
+    assert caught.value.__notes__[0].startswith("while the implementation was tried on the law: ")
+
+
+# Precision.
+
+
+def in_float32(eps, B, N, *, momentum=0, replace=False):
+    one = np.float32(1)
+    return np.float32(eps) * (np.float32(N) / np.float32(B) - (0 if replace else one)) / (one - np.float32(momentum))
+
+
+def test_single_precision():
+    assert check_noise_scale(in_float32, dtype=np.float32) == check_noise_scale(noise_scale)
+    assert check_noise_scale(noise_scale, dtype="float32", rtol=1e-3) == check_noise_scale(noise_scale)
+    with pytest.raises(LawError):
+        check_noise_scale(in_float32)
+    # What is wrong by more than rounding still is.
+    for wrong in (lambda *args, **kw: in_float32(*args, **kw) * np.float32(1.0001), NOISE_SCALES["F of divisor N"][0]):
+        with pytest.raises(LawError, match="every possible minibatch"):
+            check_noise_scale(wrong, dtype=np.float32)
+
+
+def test_the_tolerance_is_the_callers():
+    off = lambda *args, **kw: noise_scale(*args, **kw) * (1 + 1e-7)
+    assert len(check_noise_scale(off, rtol=1e-6)) == 7
+    with pytest.raises(LawError):
+        check_noise_scale(off)
+    assert check_noise_scale(noise_scale, rtol=1e-13)
+
+
+# Inputs.
+
+RECORD = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import {module}
+import numpy as np
+from sgdnoise import noise_scale, sgd
+from sgdnoise.testing import check_noise_scale, check_optimizer
+seen = []
+check_noise_scale(lambda *args, **kw: (seen.append(repr((args, kw))), noise_scale(*args, **kw))[1])
+check_optimizer(lambda momentum, nesterov: (seen.append(repr(momentum)), sgd(momentum, nesterov))[1])
+print(json.dumps(seen))
+"""
+
+
+def test_inputs_are_always_the_same_whatever_is_imported(tmp_path):
+    """Hypothesis would mix the constants of a user's modules into its integers."""
+    (tmp_path / "full_of_constants.py").write_text("A = " + repr(list(range(2, 999, 7))))
+    (tmp_path / "empty.py").write_text("")
+    seen = []
+    for module in ("full_of_constants", "empty"):
+        command = [sys.executable, "-c", RECORD.format(module=module), tmp_path]
+        seen.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) > 100
+    here = []
+    check_noise_scale(lambda *args, **kw: (here.append(repr((args, kw))), noise_scale(*args, **kw))[1])
+    assert here == seen[0][: len(here)]
+
+
+@settings(max_examples=3, derandomize=True, database=None, deadline=None)
+@given(st.floats(0.5, 2), st.booleans())
+def test_checks_run_inside_a_property_test(factor, wrong):
+    scaled = lambda *args, **kw: (factor if wrong else 1) * noise_scale(*args, **kw)
+    try:
+        check_noise_scale(scaled)
+    except LawError:
+        assert wrong
+        assert factor != 1
+
+
+CHECKS = [
+    lambda: check_noise_scale(noise_scale),
+    lambda: check_optimizer(sgd),
+    lambda: check_gradient(MLP(3, (4,), 2)),
+    lambda: check_sampler(minibatches),
+]
+
+
+def test_only_the_strategies_need_hypothesis(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.split(".")[0] == "hypothesis":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    for check in CHECKS:
+        assert check()
+    for strategy in (learning_rates, momenta, batches, gradient_sequences):
+        with pytest.raises(ModuleNotFoundError, match=r'pip install "sgdnoise\[test\]"'):
+            strategy()
+
+
+@settings(max_examples=50, derandomize=True, database=None, deadline=None)
+@given(learning_rates(), momenta(), batches(50), gradient_sequences())
+def test_strategies(rate, momentum, batch, sequence):
+    assert 0 < rate <= 1000
+    assert 0 <= momentum <= Fraction(999, 1000)
+    assert 1 <= batch[0] <= batch[1] <= 50
+    assert 1 <= len(sequence) <= 8
+    assert all(abs(gradient) <= 5 and learning_rate > 0 for gradient, learning_rate in sequence)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: check_sampler(minibatches, sampling="shuffled"), ValueError, "sampling must be one of"),
+        (lambda: check_sampler(minibatches, drop_last=0), TypeError, "drop_last must be True or False"),
+        (lambda: check_sampler(3), TypeError, "fn must be callable"),
+        (lambda: check_noise_scale("g"), TypeError, "fn must be callable"),
+        (lambda: check_noise_scale(noise_scale, exact=1), TypeError, "exact must be True or False"),
+        (lambda: check_noise_scale(noise_scale, rtol=0), ValueError, "rtol must be finite and above 0"),
+        (lambda: check_noise_scale(noise_scale, dtype=np.int64), TypeError, "dtype must be float32 or float64, got int64"),
+        (lambda: check_noise_scale(noise_scale, dtype="fast"), TypeError, "dtype must be float32 or float64, got 'fast'"),
+        (lambda: check_optimizer(sgd()), TypeError, "factory must be callable"),
+        (lambda: check_optimizer(sgd, kind="rmsprop"), ValueError, "kind must be one of 'sgd', 'adam'"),
+        (lambda: check_optimizer(sgd, shapes=(5,)), TypeError, "shapes must be a sequence of tuples"),
+        (lambda: check_optimizer(sgd, shapes=((0,),)), ValueError, "a length in shapes must be"),
+        (lambda: check_optimizer(sgd, rtol=np.nan), ValueError, "rtol must be finite"),
+        (lambda: check_gradient(MLP), TypeError, "model must be an object with n_params, loss, gradient"),
+        (lambda: check_gradient(MLP(2, (), 2), points=np.zeros((2, 3))), ValueError, r"points must .* \(n_points, 6\)"),
+        (lambda: check_gradient(MLP(2, (), 2), points=0), ValueError, "points must be an integer, at least 1"),
+        (lambda: check_gradient(MLP(2, (), 2), step=0.0), ValueError, "step must be finite and above 0"),
+        (lambda: check_gradient(MLP(2, (), 2), data=3), TypeError, r"data must be a pair \(X, y\)"),
+        (lambda: check_gradient(MLP(2, (), 2), data=(np.ones((2, 2)), np.ones(2, int))), ValueError, "at least 3 examples"),
+        (lambda: batches(0), ValueError, "max_n_train must be"),
+    ],
+)
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -14,9 +14,15 @@ laws that hold, or raises `LawError` with the law that broke, the smallest count
 =====================  ===========================================================================================
 
 What computes the expected value never is the formula under test: it is an enumeration in rational arithmetic, a sum in place of
-a recursion, or a finite difference. Inputs are drawn by Hypothesis (``pip install "sgdnoise[test]"``), always the same ones,
-from strategies that are public too (`learning_rates`, `momenta`, `batches`, `gradient_sequences`). Only `check_sampler` has
-statistical laws: a right sampler breaks one with probability below 1e-6 over all random seeds, and the seed is fixed.
+a recursion, or a finite difference. Where numbers are compared, `rtol` and `dtype` say how exactly and in what precision.
+
+The inputs are always the same: they depend on the law alone. What is drawn is public, too, as strategies for property tests of
+your own with Hypothesis (``pip install "sgdnoise[test]"``; the checks do without, and run inside your tests as they are):
+`learning_rates`, `momenta`, `batches`, `gradient_sequences`. Only `check_sampler` has statistical laws: a right sampler breaks
+one with probability below 1e-6 over all random seeds, and the seed is fixed.
+
+An ArithmeticError, a warning or, if other inputs are accepted, a ValueError that the implementation raises breaks the law: the
+input has a part in it. Any other exception is its own, and comes through as it is with a note on the law and the input.
 """
 
 from ._gradient import check_gradient

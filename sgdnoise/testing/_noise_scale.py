@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ._laws import Comparison, Law, check_laws
-from ._strategies import batches, learning_rates, momenta
+import numpy as np
 
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+from .. import _checks as check
+from ._laws import Comparison, Law, check_laws, precision
+from ._search import Draw, Integer
+from ._strategies import a_batch, a_learning_rate, a_momentum, always, signed
 
 
 def _enumerated_ratio(gradients: Sequence[int], batch_size: int, replace: bool) -> Fraction:
@@ -28,7 +29,13 @@ def _enumerated_ratio(gradients: Sequence[int], batch_size: int, replace: bool) 
 
 
 def check_noise_scale(
-    fn: Callable[..., Any], *, exact: bool = False, momentum: bool = True, replace: bool = True
+    fn: Callable[..., Any],
+    *,
+    exact: bool = False,
+    momentum: bool = True,
+    replace: bool = True,
+    rtol: float | None = None,
+    dtype: Any = np.float64,
 ) -> tuple[str, ...]:
     """Check a function for the noise scale g; return the laws that hold, or raise `LawError` with the first that does not.
 
@@ -37,14 +44,20 @@ def check_noise_scale(
     fn : callable
         ``fn(learning_rate, batch_size, n_train)``, with the keywords ``momentum`` and ``replace`` unless excluded.
     exact : bool, default False
-        Call it with `fractions.Fraction` and demand equality; else with floats, and to nine digits.
+        Call it with `fractions.Fraction` and demand equality, whatever `rtol` and `dtype`; else with floating-point numbers.
     momentum, replace : bool, default True
         Whether `fn` has the keyword.
+    rtol : float, optional
+        How far a value may be from the one expected, relative to it, beside what N/B and m round off. Default: 1e-9 for
+        float64, 1e-5 for float32.
+    dtype : {float64, float32}, default float64
+        Of the learning rates and momenta that `fn` gets: Python's floats, or NumPy's of single precision.
 
     Notes
     -----
     The variance law: with the sum of N gradients estimated by N/B times the sum over a batch, N g/eps is the variance of that
     estimate over every possible batch, divided by the covariance F of the gradients (divisor N - 1, or N with replacement).
+    It is tried for N up to 5; the formulas, with and without replacement and momentum, for N up to a million and m up to 0.999.
 
     References
     ----------
@@ -63,63 +76,74 @@ def check_noise_scale(
       expected: 0
       got: 1.0
     """
-    from hypothesis import strategies as st
+    check.function("fn", fn)
+    keywords = {"momentum": check.flag("momentum", momentum), "replace": check.flag("replace", replace)}
+    dtype, rtol = precision(dtype, rtol, {"float64": 1e-9, "float32": 1e-5})
+    rounding = 0.0 if check.flag("exact", exact) else 4 * float(np.finfo(dtype).eps)
 
-    tolerance = 0.0 if exact else 1e-9
-    number: Callable[[Fraction], Any] = (lambda x: x) if exact else float
-    keywords = {"momentum": momentum, "replace": replace}
+    def number(value: Fraction) -> Any:
+        return value if exact else float(value) if dtype == np.float64 else dtype.type(float(value))
 
-    def g(learning_rate: Fraction, batch_size: int, n_train: int, **options: Any) -> Any:
-        options = {k: number(v) if k == "momentum" else v for k, v in options.items() if keywords[k]}
-        return fn(number(learning_rate), batch_size, n_train, **options)
+    def compare(rate: Fraction, batch_size: int, n_train: int, expected: Fraction, **shown: Any) -> Comparison:
+        """Compare g, called with those keywords that `fn` has; what else is shown is for the message."""
+        options = {name: value for name, value in shown.items() if keywords.get(name)}
+        if "momentum" in options:
+            options["momentum"] = number(options["momentum"])
+        # N/B - 1 may lose as much as N/B rounds off, and 1 - m as much as m.
+        slack = rounding * float(rate * n_train / batch_size / (1 - shown.get("momentum", 0)) ** 2)
+        inputs = {"learning_rate": rate, "batch_size": batch_size, "n_train": n_train, **shown}
+        return Comparison(lambda: fn(number(rate), batch_size, n_train, **options), expected, inputs, slack)
 
-    def inputs(rate: Fraction, batch: tuple[int, int], **more: Any) -> dict[str, Any]:
-        return {"learning_rate": rate, "batch_size": batch[0], "n_train": batch[1], **more}
+    def full(case: tuple[Fraction, tuple[int, int], Fraction]) -> Comparison:
+        rate, (_, n_train), _ = case
+        return compare(rate, n_train, n_train, Fraction(0))
 
-    def enumerated(case: tuple[Fraction, list[int], int, bool]) -> Comparison:
-        rate, gradients, batch_size, with_replacement = case
-        n = len(gradients)
-        expected = rate * _enumerated_ratio(gradients, batch_size, with_replacement) / n
-        return (
-            lambda: g(rate, batch_size, n, replace=with_replacement),
-            expected,
-            inputs(rate, (batch_size, n), replace=with_replacement, gradients=gradients),
-        )
+    def enumerated(**kind: bool) -> Callable[[tuple[Fraction, list[int], int]], Comparison]:
+        def at(case: tuple[Fraction, list[int], int]) -> Comparison:
+            rate, gradients, batch_size = case
+            expected = rate * _enumerated_ratio(gradients, batch_size, **kind) / len(gradients)
+            return compare(rate, batch_size, len(gradients), expected, **kind, gradients=gradients)
 
-    # Two examples and more, not all equal: F must not be 0.
-    populations = st.lists(st.integers(-3, 3), min_size=2, max_size=5).filter(lambda values: len(set(values)) > 1)
+        return at
 
-    def draws(with_replacement: bool) -> SearchStrategy[tuple[Fraction, list[int], int, bool]]:
-        return populations.flatmap(
-            lambda values: st.tuples(learning_rates(), st.just(values), st.integers(1, len(values)), st.just(with_replacement))
-        )
+    def formula(**kind: bool) -> Callable[[tuple[Fraction, tuple[int, int], Fraction]], Comparison]:
+        def at(case: tuple[Fraction, tuple[int, int], Fraction]) -> Comparison:
+            rate, (batch_size, n_train), m = case
+            expected = rate * (Fraction(n_train, batch_size) - (0 if kind else 1)) / (1 - m)
+            return compare(rate, batch_size, n_train, expected, **kind, **({"momentum": m} if m else {}))
 
-    laws: list[Law] = [
-        (
-            "the full batch has no noise",
-            st.tuples(learning_rates(), batches()),
-            lambda c: (lambda: g(c[0], c[1][1], c[1][1]), Fraction(0), inputs(c[0], (c[1][1], c[1][1]))),
+        return at
+
+    plain, with_momentum = _sizes(always(Fraction(0))), _sizes(a_momentum)
+    laws = [
+        Law("the full batch has no noise", plain, full),
+        Law(
+            "g / eps is N times the batch mean's variance over every possible minibatch, in units of F",
+            _population,
+            enumerated(replace=False),
         ),
-        ("g / eps is N times the batch mean's variance over every possible minibatch, in units of F", draws(False), enumerated),
-        (
-            "g = eps (N/B - 1) at any size",
-            st.tuples(learning_rates(), batches()),
-            lambda c: (lambda: g(c[0], *c[1]), c[0] * Fraction(c[1][1], c[1][0]) - c[0], inputs(*c)),
-        ),
+        Law("g = eps (N/B - 1) at any size", plain, formula()),
     ]
     if replace:
-        laws.append(("with replacement, g / eps is N times the variance over every possible draw", draws(True), enumerated))
+        variance = "with replacement, g / eps is N times the variance over every possible draw"
+        laws.append(Law(variance, _population, enumerated(replace=True)))
+        laws.append(Law("with replacement, g = eps N/B at any size", plain, formula(replace=True)))
     if momentum:
-        laws.append(
-            (
-                "momentum multiplies g by 1/(1 - m)",
-                st.tuples(learning_rates(), batches(), momenta()),
-                lambda c: (
-                    lambda: g(c[0], *c[1], momentum=c[2]),
-                    c[0] * (Fraction(c[1][1], c[1][0]) - 1) / (1 - c[2]),
-                    inputs(c[0], c[1], momentum=c[2]),
-                ),
-            )
-        )
-    # N/B - 1 may lose as much as eps rounds off: learning rates are at most 1000.
-    return check_laws(laws, tolerance, atol=0.0 if exact else 1e-12)
+        laws.append(Law("momentum multiplies g by 1/(1 - m)", with_momentum, formula()))
+    if momentum and replace:
+        laws.append(Law("with replacement, too, momentum multiplies g by 1/(1 - m)", with_momentum, formula(replace=True)))
+    return check_laws(laws, rtol=0.0 if exact else rtol)
+
+
+def _population(integer: Integer) -> tuple[Fraction, list[int], int]:
+    """Make a learning rate, the gradients of all examples, not all of them equal, as F must not be 0, and a batch size."""
+    rate, n = a_learning_rate(integer), integer(2, 5)
+    gradients = [signed(integer, 3) for _ in range(n)]
+    if len(set(gradients)) == 1:
+        gradients[-1] += 1
+    return rate, gradients, integer(1, n)
+
+
+def _sizes(momentum: Draw) -> Draw:
+    """Make a learning rate, a batch and a momentum."""
+    return lambda integer: (a_learning_rate(integer), a_batch(integer), momentum(integer))

@@ -4,46 +4,56 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from fractions import Fraction
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .. import _checks as check
 from ..optimizers import Optimizer
-from ._laws import Comparison, Law, check_laws
-from ._strategies import gradient_sequences, learning_rates, momenta
+from ._adam import adam_laws
+from ._diagnosis import adam_hint, sgd_hint
+from ._laws import LawError, check_laws, precision
+from ._sgd import sgd_laws
+from ._under_test import UnderTest
+
+_NAMES = {"sgd": ("momentum",), "adam": ("b1", "b2", "eps")}
+"""What a factory must take."""
 
 
-def _path(optimizer: Optimizer, sequence: Sequence[tuple[Any, Any]]) -> list[float]:
-    """Positions of one parameter, from 0, after each (gradient, learning rate).
-
-    A second parameter is beside it, with a gradient of its own that must not be felt.
-    """
-    params = np.zeros(2)
-    state, path = optimizer.init(params), []
-    for gradient, learning_rate in sequence:
-        step, state = optimizer.update(np.array([float(gradient), 3.0]), state, float(learning_rate))
-        params = params + np.asarray(step)
-        path.append(float(params[0]))
-    return path
-
-
-def check_optimizer(factory: Callable[..., Optimizer]) -> tuple[str, ...]:
+def check_optimizer(
+    factory: Callable[..., Optimizer],
+    *,
+    kind: str | None = None,
+    shapes: Sequence[tuple[int, ...]] = ((5,),),
+    rtol: float | None = None,
+    dtype: Any = np.float64,
+) -> tuple[str, ...]:
     r"""Check SGD with momentum, or Adam; return the laws that hold, or raise `LawError` with the first that does not.
 
     Parameters
     ----------
     factory : callable
-        Makes an optimizer with ``init(params)`` and ``update(gradient, state, learning_rate) -> (step, state)``. A factory with
-        a parameter ``b1`` has to make Adam, from the keywords ``b1``, ``b2`` and ``eps``; any other factory SGD, from the
-        keyword ``momentum`` and, if there is one, ``nesterov``.
+        Makes an optimizer with ``init(params)`` and ``update(gradient, state, learning_rate) -> (step, state)``: SGD from the
+        keyword ``momentum`` and, if it takes it, ``nesterov``; Adam from ``b1``, ``b2`` and ``eps``.
+    kind : {"sgd", "adam"}, optional
+        Which of the two. Default: Adam if `factory` has a parameter ``b1``, SGD if it has ``momentum``; an error says so. With
+        ``**keywords`` it has to be said, and Nesterov is then checked, too.
+    shapes : sequence of tuples of int, default ((5,),)
+        Shapes of the parameters: an optimizer that treats matrices in another way needs one of each.
+    rtol : float, optional
+        How far a path may be from the one expected, relative to its farthest point. Default: 1e-9 for float64; 1e-4 for
+        float32, where 1 - b2 has lost that much.
+    dtype : {float64, float32}, default float64
+        Of the parameters and gradients. Learning rates are Python's floats.
 
     Notes
     -----
-    The parameters after each update are compared with sums over all gradients so far, to nine digits; no recursion is involved.
+    The parameters after each update are compared with sums over all gradients so far; no recursion is involved. All parameters
+    get the same gradients, but under the law that each has its own.
 
     Convention: the trace form of momentum, ``a <- m a + gradient; w <- w - learning_rate * a``, Nesterov with the new a; Adam
-    with bias correction and eps outside the root.
+    with bias correction and eps outside the root, added after the correction.
 
     References
     ----------
@@ -70,113 +80,76 @@ def check_optimizer(factory: Callable[..., Optimizer]) -> tuple[str, ...]:
 
     >>> from sgdnoise import adam, sgd
     >>> print(*check_optimizer(sgd), sep="\n")
+    a step has the shape of the parameters
     without momentum it is plain descent
     an impulse moves the parameters by -learning_rate/(1 - m) times itself in all
+    each gradient enters with weight 1, the first and every later one
     the learning rate stands outside the accumulator
     Nesterov looks ahead: w <- w - learning_rate (gradient + m a) with the new a
-    >>> len(check_optimizer(adam))
-    4
+    each parameter moves by its own gradients
+    gradients large and small enter whole: nothing is clipped
+    >>> len(check_optimizer(adam, dtype=np.float32))
+    7
     """
-    parameters = inspect.signature(factory).parameters
-    if "b1" in parameters:
-        return check_laws(_adam_laws(factory), rtol=1e-9, atol=1e-12)
-    return check_laws(_sgd_laws(factory, "nesterov" in parameters), rtol=1e-9, atol=1e-12)
+    assumed = _assumed(check.function("factory", factory), kind)
+    dtype, rtol = precision(dtype, rtol, {"float64": 1e-9, "float32": 1e-4})
+    under_test = UnderTest(factory, assumed.nesterov, _checked_shapes(shapes), dtype)
+    try:
+        return check_laws((sgd_laws if assumed.kind == "sgd" else adam_laws)(under_test), rtol)
+    except LawError as error:
+        looks_like = (sgd_hint if assumed.kind == "sgd" else adam_hint)(under_test.scalar_path, rtol)
+        hint = "\n".join(filter(None, (looks_like, assumed.said)))
+        raise error.with_hint(hint) from error.__cause__
+    except Exception as error:
+        if assumed.said:
+            error.add_note(assumed.said)
+        raise
 
 
-def _sgd_laws(factory: Callable[..., Optimizer], has_nesterov: bool) -> list[Law]:
-    from hypothesis import strategies as st
+@dataclass(frozen=True)
+class _Assumed:
+    """What a factory is taken for, and how that is said if the caller did not say it."""
 
-    def make(momentum: Fraction, nesterov: bool) -> Optimizer:
-        return factory(momentum=float(momentum), **({"nesterov": nesterov} if has_nesterov else {}))
+    kind: str
+    nesterov: bool
+    said: str
 
-    def written_out(momentum: Fraction, nesterov: bool, sequence: Sequence[tuple[int, Fraction]]) -> list[Fraction]:
-        path, position = [], Fraction(0)
-        for t, (gradient, learning_rate) in enumerate(sequence):
-            trace = sum(momentum ** (t - s) * sequence[s][0] for s in range(t + 1))
-            position -= learning_rate * (gradient + momentum * trace if nesterov else trace)
-            path.append(position)
-        return path
 
-    def along(case: tuple[Fraction, bool, list[tuple[int, Fraction]]]) -> Comparison:
-        momentum, nesterov, sequence = case
-        inputs = {"momentum": momentum, "nesterov": nesterov, "gradients_and_learning_rates": _show(sequence)}
-        expected = [float(x) for x in written_out(*case)]
-        return lambda: _path(make(momentum, nesterov), sequence), expected, inputs
-
-    def impulse(case: tuple[Fraction, bool, Fraction]) -> Comparison:
-        momentum, nesterov, learning_rate = case
-        sequence = [(1, learning_rate)] + [(0, learning_rate)] * 200  # (7/8)^200 = 3e-12
-        inputs = {"momentum": momentum, "nesterov": nesterov, "learning_rate": learning_rate}
-        return lambda: _path(make(momentum, nesterov), sequence)[-1], float(-learning_rate / (1 - momentum)), inputs
-
-    kinds = st.booleans() if has_nesterov else st.just(False)
-    laws: list[Law] = [
-        ("without momentum it is plain descent", st.tuples(st.just(Fraction(0)), kinds, gradient_sequences()), along),
-        (
-            "an impulse moves the parameters by -learning_rate/(1 - m) times itself in all",
-            st.tuples(momenta(), kinds, learning_rates()),
-            impulse,
-        ),
-        ("the learning rate stands outside the accumulator", st.tuples(momenta(), st.just(False), gradient_sequences()), along),
-    ]
-    if has_nesterov:
-        laws.append(
-            (
-                "Nesterov looks ahead: w <- w - learning_rate (gradient + m a) with the new a",
-                st.tuples(momenta(), st.just(True), gradient_sequences()),
-                along,
+def _assumed(factory: Callable[..., Optimizer], kind: str | None) -> _Assumed:
+    """Read from the factory's parameters what the caller did not say."""
+    if kind is not None:
+        check.choice("kind", kind, tuple(_NAMES))
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except ValueError:  # some that are written in C have no signature
+        parameters = [inspect.Parameter("keywords", inspect.Parameter.VAR_KEYWORD)]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    taken = "(" + ", ".join(str(p).split("=")[0].split(":")[0] for p in parameters) + ")"
+    said = ""
+    if kind is None:
+        found = [(k, name) for k, name in (("adam", "b1"), ("sgd", "momentum")) if name in names]
+        if not found:
+            raise TypeError(
+                f"factory must have a parameter momentum (SGD) or b1 (Adam), or kind must be given, got the parameters {taken}"
+                "; an Adam of other names is checked as lambda b1, b2, eps: mine(beta_1=b1, beta_2=b2, epsilon=eps)"
             )
+        kind, name = found[0]
+        said = f'taken for: kind="{kind}", by its parameter {name}'
+    missing = [name for name in _NAMES[kind] if name not in names]
+    if missing and not any_keyword:
+        raise TypeError(
+            f'factory must take the keywords {", ".join(_NAMES[kind])} to be checked as kind="{kind}", got the '
+            f"parameters {taken}"
         )
-    return laws
+    nesterov = kind == "sgd" and ("nesterov" in names or any_keyword)
+    if kind == "sgd" and not nesterov and said:
+        said += "; Nesterov not checked, without a parameter nesterov"
+    return _Assumed(kind, nesterov, said)
 
 
-def _adam_laws(factory: Callable[..., Optimizer]) -> list[Law]:
-    from hypothesis import strategies as st
-
-    def first(case: tuple[int, Fraction, float]) -> Comparison:
-        gradient, learning_rate, eps = case
-        expected = float(-learning_rate) * gradient / (abs(gradient) + eps)
-        inputs = {"gradient": gradient, "learning_rate": learning_rate, "eps": eps}
-        return lambda: _path(factory(b1=0.5, b2=0.875, eps=eps), [(gradient, learning_rate)])[0], expected, inputs
-
-    def scaled(case: tuple[float, list[tuple[int, Fraction]]]) -> Comparison:
-        scale, sequence = case
-        optimizer = factory(b1=0.5, b2=0.75, eps=0.0)
-        larger = [(scale * gradient, rate) for gradient, rate in sequence]
-        expected = _path(optimizer, sequence)
-        inputs = {"scale": scale, "gradients_and_learning_rates": _show(sequence)}
-        return lambda: _path(optimizer, larger), expected, inputs
-
-    def along(case: tuple[float, float, float, list[tuple[int, Fraction]]]) -> Comparison:
-        b1, b2, eps, sequence = case
-        position, expected = 0.0, []
-        for t, (_, learning_rate) in enumerate(sequence):
-            past = np.array([gradient for gradient, _ in sequence[: t + 1]], float)
-            # Bias correction makes each moment a weighted mean of the past.
-            mean, mean_square = (
-                np.average(values, weights=b ** np.arange(t, -1, -1)) for b, values in ((b1, past), (b2, past**2))
-            )
-            position -= float(learning_rate) * mean / (np.sqrt(mean_square) + eps)
-            expected.append(position)
-        inputs = {"b1": b1, "b2": b2, "eps": eps, "gradients_and_learning_rates": _show(sequence)}
-        return lambda: _path(factory(b1=b1, b2=b2, eps=eps), sequence), expected, inputs
-
-    gradients = st.integers(-5, 5).filter(bool)
-    started = st.tuples(gradients, gradient_sequences()).map(
-        lambda c: [(c[0], c[1][0][1]), *c[1][1:]]
-    )  # a first gradient not 0
-    decays = st.sampled_from([0.5, 0.75, 0.875])
-    return [
-        (
-            "moments are corrected for bias: the first step is the learning rate",
-            st.tuples(gradients, learning_rates(), st.just(0.0)),
-            first,
-        ),
-        ("eps stands outside the root", st.tuples(gradients, learning_rates(), st.sampled_from([1.0, 0.25])), first),
-        ("with eps = 0 the scale of the gradient drops out", st.tuples(st.sampled_from([0.25, 1024.0]), started), scaled),
-        ("the path is that of bias-corrected weighted means", st.tuples(decays, decays, st.just(0.25), started), along),
-    ]
-
-
-def _show(sequence: Sequence[tuple[Any, Fraction]]) -> str:
-    return "[" + ", ".join(f"({gradient}, {rate})" for gradient, rate in sequence) + "]"
+def _checked_shapes(shapes: Any) -> list[tuple[int, ...]]:
+    wanted = "shapes must be a sequence of tuples of whole numbers, such as ((5,), (2, 3))"
+    if not isinstance(shapes, Sequence) or not shapes or not all(isinstance(shape, tuple) for shape in shapes):
+        raise TypeError(f"{wanted}, got {shapes!r}")
+    return [tuple(check.integer("a length in shapes", length) for length in shape) for shape in shapes]
