@@ -157,6 +157,12 @@ def test_a_batch_of_a_tenth_of_the_data_is_not_yet_warned_of(capsys, command, la
             ["convert", "--learning-rate", "0.1", "--batch-size", "9", "--n-train", "9", "--to-batch-size", "1"],
             "no noise to keep",
         ),
+        (
+            [*CONVERT, "--learning-rate", "1e-200", "--to-learning-rate", "1e200", "--json"],
+            "the result must be finite, got inf",
+        ),
+        ([*CONVERT, "--learning-rate", "1e306", "--to-batch-size", "49999", "--json"], "the result must be finite, got inf"),
+        ([*SCHEDULE, "--learning-rate", "1e307", "--json"], "the result must be finite, got inf"),
         ([*SCHEDULE, "--momentum", "1"], "momentum must be finite and at least 0 and below 1"),
         ([*SCHEDULE, "--factor", "1e200"], "learning_rate must be finite and above 0"),
         ([*SCHEDULE, "--factor", "0.5"], "factor must be finite and above 1"),
