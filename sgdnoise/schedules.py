@@ -326,6 +326,7 @@ def grow_batch(
     noise = noise_scale(np.array([stage.learning_rate for stage in schedule]), batch_sizes, n_train, replace=not exact)
     # The learning rate and the batch size that go from stage to stage are not rounded, or rounding would be fed back.
     rate, batch_size, level, drops, carried = first.learning_rate, float(first.batch_size), float(noise[0]), 0, []
+    untouched = rate  # the rate of a stage whose batch size needs no rounding
     for target in noise.tolist():
         if math.isclose(target, level):  # rounding is not a drop
             pass
@@ -335,10 +336,10 @@ def grow_batch(
             batch_size = min(wanted, cap)
             if wanted > cap:
                 rate = learning_rate_for(target, cap, n_train, replace=not exact)
-            level = target
+            untouched, level = rate, target
         else:
-            rate, level = rate * (target / level), target
-        carried.append((rate, batch_size))
+            rate, untouched, level = rate * (target / level), math.nan, target
+        carried.append((untouched, batch_size))
     rates, sizes = np.transpose(carried)
     whole = np.floor(sizes * (1 + 1e-9))  # down, so that no learning rate exceeds the one carried; 639.9999999999 is 640
     rest = learning_rate_for(noise, whole, n_train, replace=not exact)
