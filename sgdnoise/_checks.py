@@ -105,7 +105,7 @@ def _finite(value: Any) -> Any:
         exact: Any = value
         return bool(-_LARGEST <= exact <= _LARGEST)  # False for NaN
     with np.errstate(over="ignore"):  # long double
-        return np.isfinite(np.asarray(value).astype(np.float64))
+        return np.isfinite(np.asarray(value).astype(np.float64, copy=False))
 
 
 def number(
@@ -316,9 +316,10 @@ def numbers(name: str, value: Any, **bounds: Any) -> tuple[float, ...]:
 
 def pair(name: str, value: Any, **bounds: Any) -> tuple[float, float]:
     """Return `value` if it is two numbers inside the bounds."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 2:
+    if len(sequence(name, value, "two numbers")) != 2:
         raise _error(TypeError, name, "a pair of numbers", _typed(value))
-    return float(number(name, value[0], **bounds)), float(number(name, value[1], **bounds))
+    first, second = numbers(name, value, **bounds)
+    return first, second
 
 
 def indices(name: str, value: Any, n_rows: int, n: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -69,11 +70,17 @@ def root_series(factor: Any, value: float | np.ndarray) -> Callable[[int], Any]:
 
 
 def checked(name: str, function: Any, shape: tuple[int, ...]) -> Callable[..., np.ndarray]:
-    """Wrap a function of the user's so that an answer of another shape, which might broadcast unseen, is refused."""
+    """Wrap a function of the user's so that an answer of another shape, which might broadcast unseen, is refused.
+
+    A method of `energies` looks at its arguments in the first step only: in all others they are arrays of the integrator's own.
+    """
     check.function(name, function)
+    method = getattr(function, "unchecked", None)
+    later = function if method is None else MethodType(method, function.__self__)
 
     def call(*args: np.ndarray) -> np.ndarray:
-        answer = function(*args)
+        nonlocal function
+        answer, function = function(*args), later
         if getattr(answer, "shape", None) != shape:
             came = getattr(answer, "shape", None) or f"type {type(answer).__name__}"
             raise ValueError(f"{name} must return an array of shape {shape}, one row a walker, got {came}")

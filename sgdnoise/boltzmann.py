@@ -171,7 +171,8 @@ def _axis(axis: np.ndarray) -> np.ndarray:
     """Return evenly spaced grid points in rising order, if these are."""
     axis = check.float_array("axes", axis, ("n",))
     steps = np.diff(axis / 2)  # no difference of halves overflows
-    if len(axis) < 2 or not (steps > 0).all() or np.ptp(steps) > 1e-3 * steps.mean():
+    rounding = 2 * np.finfo(axis.dtype).eps * float(np.abs(axis / 2).max())
+    if len(axis) < 2 or not (steps > 0).all() or np.ptp(steps) > 1e-2 * steps.mean() + 2 * rounding:
         raise ValueError(f"axes must be rising and evenly spaced, two points or more, got {axis[:3]}...")
     return axis
 
@@ -180,7 +181,9 @@ def _energies(energy: Callable[[np.ndarray], np.ndarray], points: np.ndarray, te
     """Return the user's energies of these points over the temperature; some may be infinite, as beyond a wall."""
     check.function("energy", energy)
     with np.errstate(over="ignore"):
-        values: np.ndarray = check.floats("energy(x)", energy(points), points[:, 0], "one for each point") / temperature
+        found = energy(points)
+        found = found.astype(float) if check.plain_array(found) and found.dtype.kind in "iu" else found  # steps, for instance
+        values: np.ndarray = check.floats("energy(x)", found, points[:, 0], "one for each point") / temperature
     if np.isnan(values).any() or abs(values.min()) == np.inf:
         raise ValueError("energy(x)/temperature must be numbers, some of them finite, got NaN, -inf or nothing but inf")
     return values

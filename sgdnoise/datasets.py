@@ -194,7 +194,8 @@ def load_idx(directory: str | os.PathLike[str], *, prefix: str | None = None, n_
     lowest, highest = min(y_train.min(), y_test.min()), int(max(y_train.max(), y_test.max()))
     if n_classes is not None:
         n_classes = check.integer("n_classes", n_classes, 2)
-    if lowest == 1 and n_classes in (None, highest):
+    all_there = n_classes is None and set(range(1, highest + 1)) == {*y_train.tolist(), *y_test.tolist()}
+    if lowest == 1 and (all_there or n_classes == highest):
         y_train, y_test, highest = y_train - lowest, y_test - lowest, highest - 1
     return Dataset(X_train, y_train, X_test, y_test, n_classes or highest + 1)
 

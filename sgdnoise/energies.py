@@ -37,7 +37,7 @@ _SHORTEST = 1e-150  # lengths and variances are squared, and divided by
 
 
 def _of_walkers(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """Make a method refuse what are no walkers. It costs a microsecond or two: the dynamics calls gradients at every step."""
+    """Make a method refuse what are no walkers. `unchecked` is the method itself, which integrators call at every step."""
     name = "theta" if "theta" in method.__code__.co_varnames else "x"
 
     @wraps(method)
@@ -48,6 +48,7 @@ def _of_walkers(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         with np.errstate(all="ignore"):
             return method(self, *args, **kwargs)
 
+    checked.unchecked = method  # type: ignore[attr-defined]
     return checked
 
 

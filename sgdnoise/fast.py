@@ -416,9 +416,9 @@ class Trainer:
                 logits = swap(h)
                 top = logits.max(axis=1)
                 n_right += np.count_nonzero(logits.argmax(axis=1) == labels, axis=1)
-                n_right[np.isnan(top).any(axis=1)] = np.nan
                 picked = logits[:, labels, np.arange(n)]
                 loss += (np.log(np.exp(logits - top[:, None]).sum(axis=1)) + (top - picked)).sum(axis=1, dtype=float)
+        n_right[np.isnan(loss)] = np.nan
         return loss / len(X), n_right / len(X)
 
     def save(self) -> list[Any]:

@@ -23,6 +23,7 @@ B. A. Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,7 +76,8 @@ class MLP:
     They compute in float32 or float64, as the parameters are; means over more than 8192 examples are added up in float64, part
     by part, and then rounded. Everything here refuses what is of the wrong type (`TypeError`), and a wrong shape, no rows,
     features that are not finite, or a number or label out of range (`ValueError`). Parameters may be infinite or NaN, and what
-    follows from them is, so that training which diverged can be seen: the accuracy is NaN, and the predicted class is -1.
+    follows from them is, so that training which diverged can be seen: the accuracy is NaN where the loss is, and the predicted
+    class is -1 where the largest logit is not finite.
 
     Convention: the loss is the MEAN over the examples plus ``l2 / 2 * |weights|^2``. The L2 term leaves the biases out and
     does not depend on the batch size. The papers' cost C is the SUM.
@@ -165,9 +167,9 @@ class MLP:
         return self._forward(self.unpack(params), X)[-1]
 
     def predict(self, params: np.ndarray, X: np.ndarray) -> np.ndarray:
-        """Return the most probable class of each example, of shape (n,): ints from 0 to n_classes - 1, or -1 if all are NaN."""
+        """Return the most probable class of each example, of shape (n,): 0 to n_classes - 1, or -1 (see the class)."""
         logits = self.logits(params, X)
-        classes: np.ndarray = np.where(np.isnan(logits).any(axis=1), -1, logits.argmax(axis=1))
+        classes: np.ndarray = np.where(np.isfinite(logits.max(axis=1)), logits.argmax(axis=1), -1)
         return classes
 
     @_OVERFLOW
@@ -178,13 +180,13 @@ class MLP:
         """
         self._check_labelled(params, X, y)
         layers = self.unpack(params)
-        loss, n_right = 0.0, 0.0
+        loss, n_right = 0.0, 0
         for start in range(0, len(X), _EVALUATION_CHUNK):
             rows = slice(start, start + _EVALUATION_CHUNK)
             logits = self._forward(layers, X[rows])[-1]
-            n_right += np.nan if np.isnan(logits).any() else np.count_nonzero(logits.argmax(axis=1) == y[rows])
+            n_right += int(np.count_nonzero(logits.argmax(axis=1) == y[rows]))
             loss += float(_cross_entropy(logits, y[rows])[0].sum(dtype=np.float64))
-        return loss / len(X), n_right / len(X)
+        return loss / len(X), math.nan if math.isnan(loss) else n_right / len(X)
 
     def accuracy(self, params: np.ndarray, X: np.ndarray, y: np.ndarray) -> float:
         """Return the fraction of examples predicted right, from 0 to 1."""

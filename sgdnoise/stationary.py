@@ -348,6 +348,7 @@ def _tanh_deficit(z: float) -> float:
     return fraction / (1 + fraction)
 
 
+@check.arithmetic
 def langevin_covariance(
     hessian: Number, temperature: float, *, mobility: float = 1.0, step_size: float | None = None
 ) -> float | np.ndarray:
@@ -393,6 +394,4 @@ def langevin_covariance(
         hint = f"steps along the hessian's largest eigenvalue, h={steepest:.6g}, are stable only below this limit"
         step_size = float(check.number("step_size", step_size, above=0, below=limit, hint=hint))
         stretch -= mobility * step_size * eigenvalues / 2
-    with np.errstate(all="ignore"):
-        covariance = (vectors * (temperature / (eigenvalues * stretch))) @ vectors.T
-    return _like(hessian, check.number("the result", covariance, arrays=True, hint="the arguments are too far apart"))
+    return _like(hessian, (vectors * (temperature / (eigenvalues * stretch))) @ vectors.T)

@@ -9,6 +9,7 @@ from sgdnoise import MLP, Schedule, Stage, adam, make_blobs, minibatches, noise_
 from sgdnoise import _checks as check
 from sgdnoise.boltzmann import boltzmann_density, kramers_time, mean_passage_time
 from sgdnoise.energies import DoubleWell, GaussianWells, MixturePosterior, Quadratic, Rugged
+from sgdnoise.langevin import overdamped
 from sgdnoise.normals import filler
 
 POSTERIOR = MixturePosterior(np.array([0.1, -0.3, 1.2]))
@@ -23,7 +24,7 @@ GRID = np.linspace(-1, 1, 5)
         (lambda: GaussianWells(widths="ab"), "widths must be a sequence of numbers, got 'ab' of type str"),
         (lambda: GaussianWells(centres=1.0), "centres must be a sequence of points, got 1.0 of type float"),
         (lambda: GaussianWells(centres=(1.0, 2.0)), "centres must be a sequence of numbers, got 1.0 of type float"),
-        (lambda: Rugged(amplitudes=b"12"), "amplitudes must be a pair of numbers, got b'12' of type bytes"),
+        (lambda: Rugged(amplitudes=b"12"), "amplitudes must be a sequence of two numbers, got b'12' of type bytes"),
         (lambda: MLP(3, b"12", 3), "hidden_layer_sizes must be "),
         (lambda: Stage(1, np.timedelta64(3), 4), "learning_rate must be a number, got np.timedelta64(3) of type timedelta64"),
         (lambda: Stage(np.timedelta64(3), 0.1, 4), "n_epochs must be an integer, at least 1, got np.timedelta64(3)"),
@@ -143,8 +144,8 @@ def test_a_wrong_value_is_a_value_error_that_names_the_argument(call, message):
 
 def test_divergence_can_be_seen():
     """Gradients of walkers beyond floating point, and energies of walkers that are NaN, are NaN or infinite without a warning."""
-    for well in (DoubleWell(), Rugged(), Quadratic(np.eye(1) * 1e200)):
-        assert not np.isfinite(well.gradient(np.full((1, 1), 1e200))).all() or type(well) is Rugged
+    for well, far in ((DoubleWell(), 1e200), (Rugged(), 1e309), (Quadratic(np.eye(1) * 1e200), 1e200)):
+        assert not np.isfinite(well.gradient(np.full((1, 1), far))).all()
         assert np.isnan(well.energy(np.array([[np.nan]]))).all()
     assert np.isnan(POSTERIOR.energy(np.full((2, 2), np.nan))).all()
 
@@ -175,3 +176,31 @@ def test_a_long_integer_is_shown_as_far_as_it_can_be():
         check.integer("n", 10**5000)
     with pytest.raises(ValueError, match=r"^x must be finite, got a value that cannot be shown$"):
         check.number("x", 10**5000)
+
+
+def test_energies_may_be_whole_numbers_and_axes_in_single_precision():
+    """A step of height 2 at 0, seen by whole numbers: the same as by real ones; single precision rounds a spacing by 1e-3."""
+
+    def step(dtype):
+        return lambda x: (x[:, 0] > 0).astype(dtype) * 2
+
+    assert mean_passage_time(step(int), 0.0, 1.0, -1.0, 1.0) == mean_passage_time(step(float), 0.0, 1.0, -1.0, 1.0)
+    x = np.linspace(-4, 5, 20001, dtype=np.float32)
+    np.testing.assert_allclose(
+        boltzmann_density(step(int), 1.0, [x])[::1000],
+        boltzmann_density(step(float), 1.0, [x.astype(float)])[::1000],
+        rtol=1e-3,
+    )
+    assert boltzmann_density(DoubleWell().energy, 1.0, [np.linspace(100, 101, 201, dtype=np.float32)]).shape == (201,)
+
+
+def test_integrators_look_at_what_a_landscape_is_given_once():
+    """And not at every step, which would take a third of the time; a wrong start is refused all the same."""
+    wells, x0 = GaussianWells(), np.zeros((3, 2))
+    settings = {"step_size": 0.1, "n_steps": 5, "rng": 0}
+    expected = overdamped(lambda x: wells.gradient(x), x0, **settings).x
+    np.testing.assert_array_equal(overdamped(wells.gradient, x0, **settings).x, expected)
+    with pytest.raises(
+        ValueError, match=r"^x must be a float32 or float64 array of shape \(n_walkers, 2\), got shape \(3, 3\)"
+    ):
+        overdamped(wells.gradient, np.zeros((3, 3)), **settings)

@@ -272,6 +272,7 @@ def test_of_several_data_sets_one_is_chosen(tmp_path):
         ([1, 2, 3, 1, 2, 3], [4, 1], None, 1, 4),
         ([0, 1, 2, 0, 1, 2], [2, 0], 10, 0, 10),
         ([2, 3, 2, 3, 2, 3], [2, 3], None, 0, 4),
+        ([1, 7, 1, 7, 1, 7], [7, 1], None, 0, 8),  # a part of the digits, and not letters
         ([0, 255, 2, 0, 1, 2], [2, 0], None, 0, 256),
     ],
 )

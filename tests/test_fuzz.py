@@ -365,6 +365,12 @@ HOSTILE = [
 ]
 
 
+# What an error may begin with beside the name of an argument.
+DERIVED = ["the result", "shapes must broadcast", "noise", "signal", "the largest eigenvalue"]
+# A schedule has batch sizes; of three things to convert to, one is wanted.
+DERIVED += ["batch_size must be an integer from 1 to n_train", "exactly one of to_batch_size"]
+
+
 def show(value):
     if isinstance(value, np.ma.MaskedArray):
         return "a masked array"
@@ -398,7 +404,8 @@ def complaint(name, changes):
     """What is wrong with the answer to a call with these arguments; None if nothing is."""
     function, arguments = CALLS[name]
     arguments = arguments | changes
-    names = [*arguments, *inspect.signature(function).parameters, "the result", "shapes", "noise", "signal", "eigenvalue"]
+    known = [*arguments, *inspect.signature(function).parameters, *DERIVED]
+    names = re.compile(rf"^({'|'.join(map(re.escape, sorted(known, key=len, reverse=True)))})(?!\w)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -407,7 +414,7 @@ def complaint(name, changes):
         return None
     except (TypeError, ValueError) as error:
         message = str(error)
-        if any(re.search(rf"\b{re.escape(each)}\b", message) for each in names):
+        if names.match(message):
             return None
         return f"{type(error).__name__} that names no argument: {message[:150]}"
     except Exception as error:

@@ -289,12 +289,16 @@ def test_what_is_nan_is_no_class(model, dtype):
 
 def test_one_example_that_is_nan_makes_the_accuracy_nan():
     """Infinite weights: 0 times infinity is NaN for the one example at 0, beyond the first chunk."""
-    params = np.array([np.inf, -np.inf, 0.0, 0.0])
+    params = np.array([1.0, -np.inf, 0.0, 0.0])
     X, y = np.ones((2500, 1)), np.zeros(2500, int)
-    assert LogisticRegression(1).accuracy(params, X, y) == 1.0
+    assert LogisticRegression(1).evaluate(params, X, y) == (0.0, 1.0)
+    assert type(LogisticRegression(1).accuracy(params, X, y)) is float
     X[2300] = 0.0
-    assert np.isnan(LogisticRegression(1).accuracy(params, X, y))
+    assert np.isnan(LogisticRegression(1).evaluate(params, X, y)).all()
     assert np.flatnonzero(LogisticRegression(1).predict(params, X)).tolist() == [2300]
+    overflow = np.array([1e300, -1e300, 0.0, 0.0])  # logits that are infinite, of either sign
+    assert np.isnan(LogisticRegression(1).evaluate(overflow, 1e10 * X[:3], y[:3])).all()
+    assert LogisticRegression(1).predict(overflow, 1e10 * X[:3]).tolist() == [-1, -1, -1]
 
 
 def test_what_overflows_is_seen_and_no_warning():

@@ -309,3 +309,22 @@ def test_another_shape_is_not_broadcast(name, value):
     model = SimpleNamespace(n_params=MODEL.n_params, n_features=3, n_classes=2, **functions)
     with pytest.raises(LawError, match="the gradient has the shape of the parameters"):
         check_gradient(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "largest", "dtype"),
+    [
+        (LogisticRegression(3), 30.0, np.float64),
+        (LogisticRegression(3), 1000.0, np.float64),
+        (LogisticRegression(20, 3), 255, np.float64),
+        (LogisticRegression(3), 10.0, np.float32),
+    ],
+)
+def test_features_need_not_be_scaled(model, largest, dtype):
+    """Where the softmax is saturated, the Hessian is what is left of larger numbers."""
+    rng = np.random.default_rng(1)
+    if isinstance(largest, int):  # pixels
+        X = rng.integers(0, largest + 1, size=(40, model.n_features)).astype(float)
+    else:
+        X = largest * rng.standard_normal((40, model.n_features))
+    assert len(check_gradient(model, data=(X, np.arange(40) % model.n_classes), dtype=dtype)) == 9

@@ -244,6 +244,23 @@ def test_a_correction_of_the_bias_that_ends_too_early():
     assert caught.value.law == OWN_MOMENTS
 
 
+@pytest.mark.parametrize("after", [13, 41, 80])
+def test_an_optimizer_that_forgets_all_after_so_many_updates(after):
+    def forgetful(right):
+        def update(grad, state, rate):
+            step, inner = right.update(grad, state[1], rate)
+            return step, ((state[0] + 1, inner) if state[0] + 1 < after else (0, right.init(np.zeros_like(grad))))
+
+        return Optimizer(lambda params: (0, right.init(params)), update)
+
+    for factory in (
+        lambda b1, b2, eps: forgetful(adam(b1, b2, eps)),
+        lambda momentum, nesterov: forgetful(sgd(momentum, nesterov)),
+    ):
+        with pytest.raises(LawError):
+            check_optimizer(factory)
+
+
 @pytest.mark.parametrize("altered", [altered_sgd, altered_adam])
 def test_matrices_need_a_shape_of_their_own(altered):
     wrong = altered(gradient=matrices_by_sign)

@@ -170,7 +170,9 @@ def check_gradient(
             value: np.ndarray = np.asarray(model.hessian_vector_product(params, v, X[rows], y[rows], 0.0))
             return value
 
-        slack = 100 * float(np.finfo(dtype).eps * np.linalg.norm(product(w)))  # the two sides may nearly vanish
+        # The two sides may nearly vanish, and the product itself be what is left of larger ones.
+        size = float(np.linalg.norm(product(w)) + np.linalg.norm(gradient(params, rows)))
+        slack = 100 * float(np.finfo(dtype).eps) * size
         return Comparison(lambda: w @ product(v), v @ product(w), shown(case, examples=rows.tolist()), slack)
 
     laws = [

@@ -108,7 +108,7 @@ class UnderTest:
     def index_and_steps(self, integer: Integer) -> tuple[Shape, int, list[tuple[int, Fraction]]]:
         """Draw a shape, one of its parameters, and a long sequence for it."""
         shape = one_of(integer, self.shapes)
-        return shape, integer(0, math.prod(shape) - 1), a_sequence(integer, 40)
+        return shape, integer(0, math.prod(shape) - 1), a_sequence(integer, 100)
 
 
 def show(steps: Steps) -> str:
