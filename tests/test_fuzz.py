@@ -368,7 +368,12 @@ HOSTILE = [
 # What an error may begin with beside the name of an argument.
 DERIVED = ["the result", "shapes must broadcast", "noise", "signal", "the largest eigenvalue"]
 # A schedule has batch sizes; of three things to convert to, one is wanted.
-DERIVED += ["batch_size must be an integer from 1 to n_train", "exactly one of to_batch_size"]
+DERIVED += [
+    "batch_size must be an integer from 1 to n_train",
+    "exactly one of to_batch_size",
+    "what step_size(t) returns",
+    "the step and the next state",
+]
 
 
 def show(value):

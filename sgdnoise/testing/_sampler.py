@@ -114,10 +114,10 @@ def check_sampler(
     for n, b, n_epochs, look in ((*_SMALL, _small), (*_LARGE, _large)):
         drawn = [np.concatenate(epoch(n, b, rng)) for _ in range(n_epochs)]
         measured = look(np.array(drawn), n, b, sampling)
-        for law, sample, expected in measured:
+        for law, sample, expected, what in measured:
             standard_error = sample.std(ddof=1) / np.sqrt(len(sample))
             if not abs(sample.mean() - expected) <= _Z_MAX * standard_error:
-                got = f"{sample.mean():.4f} +- {standard_error:.4f} over {n_epochs} epochs"
+                got = f"{what}{sample.mean():.4f} +- {standard_error:.4f} over {n_epochs} epochs"
                 raise LawError(law, {"n_train": n, "batch_size": b, "sampling": sampling}, got, f"{expected:.4f}")
         names += tuple(dict.fromkeys(measure.law for measure in measured if measure.law not in names))
     return names
@@ -129,6 +129,8 @@ class _Measured(NamedTuple):
     law: str
     sample: np.ndarray
     expected: float
+    what: str = ""
+    """What was measured, where the law does not say it."""
 
 
 _EQUALLY = "every example is equally likely in every batch"
@@ -184,7 +186,7 @@ def _large(drawn: np.ndarray, n: int, b: int, sampling: str) -> list[_Measured]:
         else:
             expected += float((everywhere * (everywhere - 1)).sum() / (n * (n - 1)))
     return [
-        _Measured(_EQUALLY, order, 0.0),
+        _Measured(_EQUALLY, order, 0.0, "a correlation of index and place of "),
         _Measured(_VARIANCE, (_noise(drawn, n, b) ** 2).mean(axis=1), _variance(n, b, sampling)),
         _Measured("any two examples are equally likely to meet in a batch", pairs, expected),
         _Measured("each batch is drawn anew: none repeats another", _repeats(full), 0.0),
