@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
@@ -20,6 +22,7 @@ from .schedules import Schedule, grow_batch, step_decay
 Command = Callable[[argparse.Namespace], int]
 
 _INTERRUPTED = 130  # what a shell reports after Ctrl-C
+_CUT_SHORT = 141  # and of a program whose reader has gone, as `head` does
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,12 +36,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        With status 0 if all went well, 1 if a file cannot be written or a run failed, 2 for bad arguments, 130 after Ctrl-C.
+        With status 0 if all went well, 1 if a file cannot be written or a run failed, 2 for bad arguments, 130 after Ctrl-C. It
+        is 141 if standard output was closed before all was said; `reproduce` then goes on without a word.
     """
     parser = _parser()
     args = parser.parse_args(argv)
+    status = _CUT_SHORT
     try:
-        sys.exit(args.command(args))
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # what cannot be printed is no reason to stop
+        status = args.command(args)
+        sys.stdout.flush()
+        sys.exit(status)
+    except BrokenPipeError:
+        with suppress(OSError):  # or Python would complain when it flushes at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(status)
     except (OSError, ArithmeticError) as error:
         args.parser.exit(1, f"{args.parser.prog}: error: {error}\n")
     except KeyboardInterrupt:

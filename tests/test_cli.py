@@ -1,6 +1,7 @@
 """The command line, as a user calls it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -204,3 +205,15 @@ def test_the_module_runs_as_a_program():
     )
     assert built.returncode == 1
     assert "error: directory must hold train-images-idx3-ubyte" in built.stderr
+
+
+@pytest.mark.parametrize(
+    "argv", [[*SCHEDULE, "--json"], [*CONVERT, "--to-batch-size", "256"], ["reproduce", "--list"]]
+)
+def test_a_reader_who_has_gone_is_no_error(argv):
+    """As after ``sgdnoise schedule | head -1``."""
+    read, write = os.pipe()
+    os.close(read)
+    run = subprocess.run([sys.executable, "-m", "sgdnoise", *argv], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (run.returncode, run.stderr) == (141, "")

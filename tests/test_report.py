@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from matplotlib.figure import Figure
 
 from sgdnoise.reproduce import FIGURES, Control, Estimate, Verdict, report, table
@@ -164,3 +165,47 @@ def test_the_committed_page_and_pictures_are_those_of_the_committed_numbers():
         assert isinstance(draw(made), Figure)
         words = [verdict["word"] for verdict in made["verdicts"]]
         assert words == [verdict.word for verdict in verdicts(made)]  # and not another by hand
+
+
+def changed(**changes):
+    return {**RECORDS[0], **changes}
+
+
+def changed_verdict(**changes):
+    return changed(verdicts=[RECORDS[0]["verdicts"][0] | changes])
+
+
+NO_RECORDS = {
+    "versions are a list": changed(versions=[]),
+    "no run": changed(run=None),
+    "a run without a machine": changed(run={"task_time_s": 1.0}),
+    "times in words": changed(run=RUN | {"task_time_s": "long"}),
+    "a value in words": changed_verdict(value="x"),
+    "half an interval": changed_verdict(interval=[1]),
+    "an interval of words": changed_verdict(interval=["a", "b"]),
+    "a claim that is a number": changed_verdict(claim=3),
+    "a verdict that is a list": changed(verdicts=[[]]),
+    "verdicts that are a number": changed(verdicts=3),
+    "no verdicts": changed(verdicts=[]),
+    "a title that is a list": changed(title=["a"]),
+    "another figure's": changed(figure="fig2"),
+    "a list": [],
+    **{
+        f"no {key}": {k: v for k, v in RECORDS[0].items() if k != key}
+        for key in ("title", "versions", "run", "engine", "verdicts")
+    },
+}
+
+
+@pytest.mark.parametrize("what", NO_RECORDS)
+def test_what_cannot_be_reported_is_left_out(tmp_path, what):
+    (tmp_path / "fig1.json").write_text(json.dumps(NO_RECORDS[what]))
+    (tmp_path / "fig2.json").write_text(json.dumps(RECORDS[1]))
+    assert read_records(tmp_path, FIGURES, "default") == [RECORDS[1]]
+
+
+def test_titles_and_folders_are_escaped():
+    odd = changed(title="k_B T <b> *x* [y] | z")
+    page = report([odd], FIGURES, "my figures (new)")
+    assert "\n## k\\_B T \\<b> \\*x\\* \\[y\\] \\| z\n" in page
+    assert "](my%20figures%20%28new%29/fig1.png)" in page

@@ -707,3 +707,62 @@ def test_a_task_that_could_not_be_handed_over_is_handed_over_again(tmp_path):
     with pytest.raises(OSError, match="no more processes"):
         shared.submit(TASKS)
     assert equal(shared.compute(TASKS), [task.run() for task in TASKS])
+
+
+@pytest.mark.parametrize("source", ["file", "standard input"])
+def test_a_script_that_starts_itself_again_is_told_what_to_write(tmp_path, source):
+    """Processes are spawned, and so import the main module: there is no memory to blame."""
+    text = "from sgdnoise.reproduce.engine.pool import processes\nwith processes(1) as executor: executor.submit(abs, -1).result()\n"
+    (tmp_path / "script.py").write_text(text)
+    command = [sys.executable, "script.py"] if source == "file" else [sys.executable, "-"]
+    run = subprocess.run(command, cwd=tmp_path, input=text, capture_output=True, text=True)
+    assert run.returncode == 1
+    last = run.stderr.rstrip().splitlines()[-1]
+    assert last.startswith(
+        'ChildProcessError: a worker process could not be started; what a script runs must stand under "if __name__'
+    )
+
+
+def test_a_console_that_lacks_the_letters_loses_nothing(tmp_path):
+    out = tmp_path / "\u0440\u0435\u0437"
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    run = subprocess.run([*TINY, out], capture_output=True, text=True, env=environment, encoding="cp1252")
+    assert (run.returncode, contents(out)["figure"]) == (0, "tiny")
+    assert {path.name for path in out.iterdir()} == {"runs", "tiny.png", "tiny.csv", "tiny.json", "report.md"}
+    assert "\\u0440\\u0435\\u0437" in run.stdout
+    assert "rror" not in run.stderr
+
+
+@pytest.mark.parametrize("closed", [("stdout",), ("stdout", "stderr")])
+def test_a_reader_who_has_gone_loses_nothing(tmp_path, closed):
+    """As after ``sgdnoise reproduce | head -1``, with and without ``2>&1``."""
+    read, write = os.pipe()
+    os.close(read)
+    streams = dict.fromkeys(closed, write)
+    run = subprocess.run([*TINY, tmp_path], **({"stderr": subprocess.PIPE} | streams), text=True)
+    os.close(write)
+    assert run.returncode == 0
+    assert "rror" not in (run.stderr or "")
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "tiny.png", "tiny.csv", "tiny.json", "report.md"}
+
+
+def test_a_callers_echo_may_fail(tmp_path, tiny):
+    def echo(text):
+        raise OSError("gone")
+
+    done = run_figures(["tiny"], out=tmp_path, executor=InOrder(), echo=echo, progress=io.StringIO())
+    assert set(done) == {"tiny"}
+    closed = io.StringIO()
+    closed.close()
+    run_figures(["tiny"], out=tmp_path, executor=InOrder(), echo=str, progress=closed)
+
+
+def test_a_readers_settings_of_matplotlib_change_no_picture(tmp_path):
+    """A backend that is not installed, as a Jupyter shell may name one, TeX that is not there, and how pictures are saved."""
+    settings = ["text.usetex: True", "font.size: 30", "savefig.bbox: tight", "savefig.dpi: 30", "axes.facecolor: red"]
+    (tmp_path / "matplotlibrc").write_text("\n".join(settings))
+    record = SCRIPT.parents[1] / "tutorials/figures/fig1.json"
+    code = "import json, sys; from sgdnoise.reproduce import runner; sys.stdout.buffer.write(runner._picture(json.load(open(sys.argv[1]))))"
+    environment = os.environ | {"MPLBACKEND": "module://nowhere.backend", "MATPLOTLIBRC": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code, record], capture_output=True, env=environment, check=True)
+    assert run.stdout == runner._picture(json.loads(record.read_text()))

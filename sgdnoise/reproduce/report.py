@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from .engine.verdicts import Verdict
 
@@ -31,14 +32,19 @@ def verdicts(record: Record) -> list[Verdict]:
 
 
 def read_records(directory: Path, figures: Iterable[str], scale: str) -> list[dict[str, Any]]:
-    """Read the records of those figures that are finished at this scale; a file that holds no such record is left out."""
+    """Read the records of those figures that are finished at this scale; a file that holds no such record is left out.
+
+    A record is what can be reported.
+    """
     records = []
     for name in figures:
         try:
             record = json.loads((directory / f"{stem(name, scale)}.json").read_text())
-            if (record["figure"], record["scale"]) == (name, scale) and {"engine", "run"} <= set(record) and verdicts(record):
+            if (record["figure"], record["scale"]) == (name, scale) and verdicts(record):
+                report([record], [name])
+                table([record])
                 records.append(record)
-        except (OSError, ValueError, KeyError, TypeError):
+        except Exception:  # what a stranger's file holds can fail in any way
             continue
     return records
 
@@ -102,11 +108,16 @@ def report(records: Sequence[Record], figures: Sequence[str], folder: str | os.P
     for record in records:
         claims = verdicts(record)
         title = record["title"].replace("[", "(").replace("]", ")")
-        picture = (Path(folder) / f"{stem(record['figure'], record['scale'])}.png").as_posix()
+        picture = quote((Path(folder) / f"{stem(record['figure'], record['scale'])}.png").as_posix())
         shown = f"![{title}; {sum(v.holds for v in claims)} of {len(claims)} claims hold.]({picture})"
         how = command([record["figure"]], record["scale"], record["engine"])
         made = f"`{how}`: {_duration(record['run']['task_time_s'])} of computing."
-        parts += [f"## {record['title']}", shown, made, "\n".join(f"- {_escaped(str(verdict))}" for verdict in claims)]
+        parts += [
+            f"## {_escaped(record['title'])}",
+            shown,
+            made,
+            "\n".join(f"- {_escaped(str(verdict))}" for verdict in claims),
+        ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -21,13 +21,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from .. import __version__
 from .. import _checks as check
@@ -136,7 +136,7 @@ def run_figures(
     if executor is not None and jobs is not None:
         raise ValueError(f"jobs must be left out where an executor is given, got {jobs!r}; the executor has its own workers")
     jobs = n_cpus() if jobs is None else check.integer("jobs", jobs)
-    out, progress = Path(out), progress or sys.stderr
+    out, log, say = Path(out), cast(TextIO, _Careful(progress or sys.stderr)), _careful(echo)
     page = out / f"{stem('report', scale)}.md" if page is None else Path(page)
     for folder in (out / "runs", page.parent):
         _try_writing(folder)  # better now than after the first long run
@@ -144,12 +144,12 @@ def run_figures(
     at = replace(SCALES[scale], engine=engine)
     done, failed = {}, []
 
-    with _sweep(out / "runs", jobs, executor, fresh=fresh, progress=progress) as sweep:
+    with _sweep(out / "runs", jobs, executor, fresh=fresh, progress=log) as sweep:
         clock = time.perf_counter()
         # The first tasks of all figures, so that no worker waits for the end of one.
         runs = {name: _Run(figure(name), at, sweep) for name in figures}
         for name, run in runs.items():
-            echo(f"\n{run.figure.TITLE}")
+            say(f"\n{run.figure.TITLE}")
             try:
                 result, found = run.finish()
                 before, clock = clock, time.perf_counter()
@@ -168,24 +168,25 @@ def run_figures(
                     **to_json(result),
                     "verdicts": [to_json(verdict.record()) for verdict in found],
                 }
-                for verdict in found:
-                    echo(f"  {verdict}")
-                for path in _write(record, out / stem(name, scale)):
-                    echo(f"  wrote {path}")
+                paths = _write(record, out / stem(name, scale))
                 done[name] = record
+                for verdict in found:
+                    say(f"  {verdict}")
+                for path in paths:
+                    say(f"  wrote {path}")
             except (OSError, BrokenExecutor):
                 raise
             except Exception as failure:  # a figure that cannot be made leaves the others alone
                 if not isinstance(failure, TaskError):
-                    traceback.print_exception(failure, file=progress)
+                    traceback.print_exception(failure, file=log)
                 reason = failure if isinstance(failure, TaskError) else f"{type(failure).__name__}: {failure}"
                 failed.append(f"{name} is not made: {reason}")
-                echo(f"  not made: {reason}")
+                say(f"  not made: {reason}")
 
     if records := read_records(out, FIGURES, scale):
         with atomic_write(page) as file:
             file.write(report(records, FIGURES, os.path.relpath(out, page.parent)).encode())
-        echo(f"\n{table(records)}\nwrote {page}")
+        say(f"\n{table(records)}\nwrote {page}")
     if failed:
         raise TaskError("; ".join(failed))
     return done
@@ -277,17 +278,57 @@ def _machine() -> dict[str, Any]:
     return {"cpu": cpu, "cores": n_cpus(), "system": f"{platform.system()} {platform.machine()}"}
 
 
-def _write(record: dict[str, Any], stem: Path) -> Iterator[Path]:
-    """Write the PNG, CSV and JSON of one figure, the JSON last: where it is, the others are."""
+def _picture(record: dict[str, Any]) -> bytes:
+    """Draw a figure as a PNG."""
+    from .figures.style import figure_style
+
+    picture = io.BytesIO()
+    with figure_style():  # settings of the reader's may be about saving, too
+        draw(record).savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def _write(record: dict[str, Any], stem: Path) -> list[Path]:
+    """Write the PNG, CSV and JSON of one figure, the JSON last: where it is, the others are. Return their paths."""
     module = figure(record["figure"])
     rows = io.StringIO(newline="")
     csv.writer(rows).writerows(module.rows(from_json(module.Result, record)))
-    picture = io.BytesIO()
-    draw(record).savefig(picture, format="png")
     text = json.dumps(record, indent=1, allow_nan=False)
-    contents = {"png": picture.getvalue(), "csv": rows.getvalue().encode(), "json": text.encode()}
-    for suffix, content in contents.items():
-        path = stem.with_suffix("." + suffix)
+    contents = {"png": _picture(record), "csv": rows.getvalue().encode(), "json": text.encode()}
+    paths = [stem.with_suffix(f".{suffix}") for suffix in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
         with atomic_write(path) as file:
             file.write(content)
-        yield path
+    return paths
+
+
+def _careful(echo: Callable[[str], object]) -> Callable[[str], None]:
+    """Return a function that speaks if it can: no word is worth a result."""
+
+    def say(text: str) -> None:
+        with suppress(OSError, ValueError):  # the reader has gone, or the stream is closed
+            try:
+                echo(text)
+            except UnicodeEncodeError:  # a console that lacks some of the letters
+                echo(text.encode("ascii", "backslashreplace").decode())
+
+    return say
+
+
+class _Careful(io.TextIOBase):
+    """A stream that is written to if it can be; it has all else of the stream it stands for."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._say = _careful(stream.write)
+
+    def write(self, text: str) -> int:
+        self._say(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()

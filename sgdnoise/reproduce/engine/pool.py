@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 _THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -19,13 +22,27 @@ def n_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Spawn(SpawnContext):
+    """The way to start processes that is the same everywhere; it knows those that it has started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.workers: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: N802
+        """Start a process."""
+        self.workers.append(SpawnProcess(*args, **kwargs))
+        return self.workers[-1]
+
+
 @contextmanager
 def processes(n: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes with one BLAS thread each; on Ctrl-C or an error they are ended at once."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))  # read when a worker loads BLAS: many threads per core are 10 times slower
     others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    context = _Spawn()
+    executor = ProcessPoolExecutor(n, mp_context=context, initializer=_start_worker)
     try:
         yield executor
     except BaseException as error:
@@ -33,6 +50,9 @@ def processes(n: int) -> Iterator[ProcessPoolExecutor]:
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         if isinstance(error, BrokenProcessPool):
+            if any((worker.exitcode or 0) > 0 for worker in context.workers):  # it has ended by itself, before it could work
+                hint = "what a script runs must stand under \"if __name__ == '__main__':\", and the script in a file"
+                raise ChildProcessError(f"a worker process could not be started; {hint}") from error
             hint = "finished runs are kept; if memory ran out, --jobs 1 needs less"
             raise ChildProcessError(f"a worker process was killed; {hint}") from error
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,10 +35,14 @@ _SETTINGS: Any = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Set the fonts and axes of all figures; also a decorator of what draws."""
-    import matplotlib
-
-    with matplotlib.rc_context(_SETTINGS):
+    """Draw and save as all figures do, whatever the reader's own settings of matplotlib are; also a decorator of what draws."""
+    backend = os.environ.pop("MPLBACKEND", None)  # it may name one that is not installed here, and no figure needs one
+    try:
+        from matplotlib import style
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    with style.context(["default", _SETTINGS]):
         yield
 
 
