@@ -39,11 +39,13 @@ _SHORTEST = 1e-150  # lengths and variances are squared, and divided by
 def _of_walkers(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     """Make a method refuse what are no walkers. `unchecked` is the method itself, which integrators call at every step."""
     name = "theta" if "theta" in method.__code__.co_varnames else "x"
+    by_coordinate = method.__name__ == "gradient"  # of landscapes in any number of dimensions: the shape does not matter
 
     @wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         x, n_dims = args[0] if args else kwargs.get(name), self._n_dims
-        if type(x) is not np.ndarray or x.ndim != 2 or x.dtype.char not in "fd" or x.shape[1] != (n_dims or x.shape[1]):
+        known = type(x) is np.ndarray and x.dtype.char in "fd"
+        if not known or not (x.shape[1:] == (n_dims,) if n_dims else x.ndim == 2 or (by_coordinate and x.ndim)):
             check.float_array(name, x, ("n_walkers", n_dims or "n_dims"), finite=False)
         with np.errstate(all="ignore"):
             return method(self, *args, **kwargs)

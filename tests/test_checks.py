@@ -142,6 +142,21 @@ def test_a_wrong_value_is_a_value_error_that_names_the_argument(call, message):
     assert str(caught.value).startswith(message)
 
 
+def test_a_slope_by_coordinate_takes_any_shape():
+    for well in (DoubleWell(), Rugged()):
+        x = np.linspace(-1, 1, 6)
+        np.testing.assert_array_equal(well.gradient(x), well.gradient(x[:, None])[:, 0])
+        np.testing.assert_array_equal(well.gradient(x.reshape(1, 2, 3)).ravel(), well.gradient(x))
+        with pytest.raises(
+            ValueError, match=r"^x must be a float32 or float64 array of shape \(n_walkers, n_dims\), got shape \(\)"
+        ):
+            well.gradient(np.array(1.0))
+        with pytest.raises(
+            ValueError, match=r"^x must be a float32 or float64 array of shape \(n_walkers, n_dims\), got shape \(6,\)"
+        ):
+            well.energy(x)
+
+
 def test_divergence_can_be_seen():
     """Gradients of walkers beyond floating point, and energies of walkers that are NaN, are NaN or infinite without a warning."""
     for well, far in ((DoubleWell(), 1e200), (Rugged(), 1e309), (Quadratic(np.eye(1) * 1e200), 1e200)):

@@ -207,9 +207,7 @@ def test_the_module_runs_as_a_program():
     assert "error: directory must hold train-images-idx3-ubyte" in built.stderr
 
 
-@pytest.mark.parametrize(
-    "argv", [[*SCHEDULE, "--json"], [*CONVERT, "--to-batch-size", "256"], ["reproduce", "--list"]]
-)
+@pytest.mark.parametrize("argv", [[*SCHEDULE, "--json"], [*CONVERT, "--to-batch-size", "256"], ["reproduce", "--list"]])
 def test_a_reader_who_has_gone_is_no_error(argv):
     """As after ``sgdnoise schedule | head -1``."""
     read, write = os.pipe()
