@@ -43,7 +43,8 @@ def _of_walkers(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 
     @wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        x, n_dims = args[0] if args else kwargs.get(name), self._n_dims
+        x: Any = args[0] if args else kwargs.get(name)
+        n_dims = self._n_dims
         known = type(x) is np.ndarray and x.dtype.char in "fd"
         if not known or not (x.shape[1:] == (n_dims,) if n_dims else x.ndim == 2 or (by_coordinate and x.ndim)):
             check.float_array(name, x, ("n_walkers", n_dims or "n_dims"), finite=False)
