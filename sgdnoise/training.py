@@ -110,7 +110,8 @@ class History:
         if not isinstance(self.diverged, np.ndarray):
             raise TypeError("replica(i) is for histories of several replicas, got the history of one")
         i = check.integer("i", i, 0, ("n_replicas - 1", len(self.diverged) - 1))
-        n = np.count_nonzero(~np.isnan(self.train_accuracy[i]))  # accuracies are fractions, and NaN only after the end
+        # What was recorded before a replica stopped is finite, and NaN after; one that diverged unchecked may be NaN anywhere.
+        n = np.count_nonzero(~np.isnan(self.train_accuracy[i])) if self.diverged[i] else len(self.epoch)
         shared = (self.epoch, self.n_updates, self.learning_rate, self.batch_size)
         metrics = (self.train_loss, self.train_accuracy, self.test_loss, self.test_accuracy)
         columns = [column[:n] for column in shared] + [metric[i, :n] for metric in metrics]

@@ -491,6 +491,21 @@ def test_a_changed_update_is_what_runs(optimizer):
     assert_same(fast.train(*setting, optimizer, rngs=[1]).replica(0), reference, 1e-10)
 
 
+@pytest.mark.parametrize("on_divergence", ["ignore", "stop"])
+@pytest.mark.parametrize("rates", [[1e200] * 3, [0.1, 1e200, 0.1], [0.1, 0.1]])
+def test_a_replica_has_the_epochs_of_the_reference_also_where_it_is_nan(rates, on_divergence):
+    """Accuracies that are NaN are no end: unchecked, training goes on."""
+    data, model = BLOBS, MLP(2, (6,), 3)
+    schedule = Schedule([Stage(1, rate, 10) for rate in rates])
+    history = fast.train(model, data, schedule, sgd(0.9), rngs=[0, 1], on_divergence=on_divergence)
+    for i in (0, 1):
+        alone = train(model, data, schedule, sgd(0.9), rng=i, on_divergence=on_divergence)
+        replica = history.replica(i)
+        assert (replica.epoch.tolist(), replica.diverged) == (alone.epoch.tolist(), alone.diverged)
+        np.testing.assert_array_equal(np.isnan(replica.train_accuracy), np.isnan(alone.train_accuracy))
+        np.testing.assert_allclose(replica.test_accuracy, alone.test_accuracy)
+
+
 def test_ignored_divergence_runs_to_the_end_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
