@@ -72,6 +72,7 @@ def plain_array(value: object) -> TypeGuard[np.ndarray]:
     return isinstance(value, np.ndarray) and not isinstance(value, (np.ma.MaskedArray, np.matrix))
 
 
+_PRECISIONS = (np.dtype(np.float32), np.dtype(np.float64))
 _LARGEST = float(np.finfo(np.float64).max)
 _RELATIONS: dict[str, Callable[[Number, Number], Any]] = {
     "above": operator.gt,
@@ -90,7 +91,7 @@ def _real(name: str, value: Any, arrays: bool) -> Number:
             return value.astype(np.float64)
         if value.dtype.kind == "f":
             return value
-    elif isinstance(value, np.integer) and not isinstance(value, np.timedelta64):
+    elif isinstance(value, np.integer) and _whole(value):
         return int(value)
     elif isinstance(value, np.float16):
         return float(value)
@@ -141,7 +142,7 @@ def number(
     return compared if isinstance(value, np.longdouble) else value
 
 
-_TOO_FAR = "the arguments are too far apart for floating point"
+TOO_FAR = "the arguments are too far apart for floating point"
 
 
 def arithmetic(function: Callable[P, R]) -> Callable[P, R]:
@@ -166,9 +167,9 @@ def arithmetic(function: Callable[P, R]) -> Callable[P, R]:
             with np.errstate(all="ignore"):
                 result = function(*args, **kwargs)
         except (OverflowError, ZeroDivisionError):
-            raise ValueError(f"the result must be finite; {_TOO_FAR}") from None
+            raise ValueError(f"the result must be finite; {TOO_FAR}") from None
         for value in result if isinstance(result, tuple) else (result,):
-            number("the result", value, arrays=True, hint=_TOO_FAR)
+            number("the result", value, arrays=True, hint=TOO_FAR)
         return result
 
     return cast(Callable[P, R], checked)
@@ -184,9 +185,14 @@ def rounding(*values: Number) -> float:
     return max(0.0 if isinstance(value, Rational) else float(np.finfo(np.result_type(value)).eps) for value in values)
 
 
+def _whole(value: Any) -> TypeGuard[int]:
+    """Whether `value` is an integer: neither a bool nor a time difference, which NumPy counts among its own."""
+    return type(value) is int or (isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64)))
+
+
 def integer(name: str, value: object, low: int = 1, high: Bound = None, *, hint: str = "") -> int:
     """Return `value` as an int if it is an integer from `low` to `high`."""
-    if type(value) is not int and (isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, np.integer))):
+    if not _whole(value):
         raise _error(TypeError, name, _range(low, high), _typed(value))
     if not low <= value <= (sys.maxsize if high is None else high[1] if isinstance(high, tuple) else high):
         hint = f"it must fit into {sys.maxsize.bit_length() + 1} bits" if high is None and value > sys.maxsize else hint
@@ -229,7 +235,7 @@ def flag(name: str, value: object) -> bool:
 def float_array(name: str, value: object, shape: tuple[int | str, ...], *, finite: bool = True, hint: str = "") -> np.ndarray:
     """Return `value` if it is a float32 or float64 array of `shape`, where a name stands for any length but 0."""
     wanted = "a float32 or float64 array of shape (" + ", ".join(map(str, shape)) + (",)" if len(shape) == 1 else ")")
-    if not plain_array(value) or value.dtype not in (np.float32, np.float64):
+    if not plain_array(value) or value.dtype not in _PRECISIONS:
         raise _error(TypeError, name, wanted, _typed(value), hint)
     fits = value.ndim == len(shape) and all(
         m > 0 if isinstance(n, str) else m == n for n, m in zip(shape, value.shape, strict=True)
@@ -239,9 +245,6 @@ def float_array(name: str, value: object, shape: tuple[int | str, ...], *, finit
     if finite and not np.isfinite(value).all():
         raise _error(ValueError, name, "finite", f"{np.count_nonzero(~np.isfinite(value))} values that are NaN or infinite")
     return value
-
-
-_PRECISIONS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def floats(name: str, value: Any, like: Any = None, hint: str = "") -> Any:
@@ -353,7 +356,7 @@ def generator(rng: Any, name: str = "rng") -> np.random.Generator:
     if rng is not None and not isinstance(rng, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
         several = isinstance(rng, (list, tuple)) or (plain_array(rng) and rng.ndim == 1)
         for seed in rng if several and len(rng) else [rng]:
-            whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, (bool, np.timedelta64))
+            whole = _whole(seed)
             if not whole or seed < 0:  # a seed may have more than 64 bits
                 hint = "a seed, a numpy.random.Generator, BitGenerator or SeedSequence, or None"
                 came = _shown(int(seed)) if whole else _typed(seed)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,11 @@ from .boltzmann import boltzmann_density, kramers_time
 _SHORTEST = 1e-150  # lengths and variances are squared, and divided by
 
 
-def _of_walkers(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """Make a method refuse what are no walkers. `unchecked` is the method itself, which integrators call at every step."""
+def _of_walkers(method: Callable[..., np.ndarray], *, finite: bool = False) -> Callable[..., np.ndarray]:
+    """Make a method refuse what are no walkers and, if `finite`, walkers whose answer is beyond floating point.
+
+    `unchecked` is the method itself, which integrators call at every step.
+    """
     name = "theta" if "theta" in method.__code__.co_varnames else "x"
     by_coordinate = method.__name__ == "gradient"  # of landscapes in any number of dimensions: the shape does not matter
 
@@ -49,27 +52,17 @@ def _of_walkers(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         if not known or not (x.shape[1:] == (n_dims,) if n_dims else x.ndim == 2 or (by_coordinate and x.ndim)):
             check.float_array(name, x, ("n_walkers", n_dims or "n_dims"), finite=False)
         with np.errstate(all="ignore"):
-            return method(self, *args, **kwargs)
+            values = method(self, *args, **kwargs)
+        if finite and (lost := ~np.isfinite(values) & np.isfinite(x).all(axis=1)).any():
+            far = np.abs(x[lost]).max()
+            raise ValueError(f"{name} must be where the energy is finite, got a walker as far out as {far:.3g}")
+        return values
 
     checked.unchecked = method  # type: ignore[attr-defined]
     return checked
 
 
-def _energy(method: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """Make a method refuse what are no walkers, and walkers whose energy is beyond floating point."""
-    of_walkers = _of_walkers(method)
-    name = "theta" if "theta" in method.__code__.co_varnames else "x"
-
-    @wraps(method)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        values, x = of_walkers(self, *args, **kwargs), args[0] if args else kwargs[name]
-        lost = ~np.isfinite(values) & np.isfinite(x).all(axis=1)
-        if lost.any():
-            far = np.abs(x[lost]).max()
-            raise ValueError(f"{name} must be where the energy is finite, got a walker as far out as {far:.3g}")
-        return values
-
-    return checked
+_energy = partial(_of_walkers, finite=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,7 @@ def _left_out(batch_size: Number, n_train: Number, replace: bool) -> Number:
 def _positive(result: Number) -> Number:
     """Refuse a result that has become 0."""
     if not np.all(result):
-        check.number("the result", result, above=0, arrays=True, hint="the arguments are too far apart for floating point")
+        check.number("the result", result, above=0, arrays=True, hint=check.TOO_FAR)
     return result
 
 

@@ -192,7 +192,7 @@ def sgd_covariance(
     except (linalg.LinAlgWarning, linalg.LinAlgError, ValueError):
         ends = f"further from 0 and from {name}={limit:.6g}"
         raise ValueError(f"learning_rate must be {ends} for a solution in floating point, got {learning_rate}") from None
-    check.number("the result", float(np.abs(joint).max()), hint="the arguments are too far apart for floating point")
+    check.number("the result", float(np.abs(joint).max()), hint=check.TOO_FAR)
     covariance = joint[: len(matrix), : len(matrix)]
     return _like(hessian, (covariance + covariance.T) / 2)
 

@@ -5,6 +5,7 @@ import io
 import os
 import struct
 import sys
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,19 +117,21 @@ def test_a_length_that_is_stated_wrongly_is_refused(tmp_path):
         load_idx(tmp_path)
 
 
-def test_a_gzip_file_of_two_parts_is_refused_without_unpacking_the_rest(tmp_path):
-    """The length of the last part alone is stated, and is what the header wants; before it come 64 MB."""
-    import tracemalloc
-
-    write(tmp_path, compress=True)
-    whole = idx_bytes(FILES[IMAGES])
-    (tmp_path / (IMAGES + ".gz")).write_bytes(gzip.compress(whole + bytes(2**26)) + gzip.compress(whole))
+def assert_refused_in_little_memory(folder, match):
     tracemalloc.start()
-    with pytest.raises(ValueError, match="must hold 96 bytes of data, as its header says, got more; the file is not what"):
-        load_idx(tmp_path)
+    with pytest.raises(ValueError, match=match):
+        load_idx(folder)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4e6
+
+
+def test_a_gzip_file_of_two_parts_is_refused_without_unpacking_the_rest(tmp_path):
+    """The length of the last part alone is stated, and is what the header wants; before it come 64 MB."""
+    write(tmp_path, compress=True)
+    whole = idx_bytes(FILES[IMAGES])
+    (tmp_path / (IMAGES + ".gz")).write_bytes(gzip.compress(whole + bytes(2**26)) + gzip.compress(whole))
+    assert_refused_in_little_memory(tmp_path, "must hold 96 bytes of data, as its header says, got more; the file is not what")
 
 
 def test_a_file_that_comes_in_pieces_is_put_together(tmp_path, monkeypatch):
@@ -190,8 +193,7 @@ def test_other_formats_are_named(tmp_path, compress, content, came):
         load_idx(tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
-@pytest.mark.parametrize("make", ["mkfifo", "mkdir", "symlink"])
+@pytest.mark.parametrize("make", [name for name in ("mkfifo", "mkdir", "symlink") if hasattr(os, name)])
 def test_what_is_not_a_file_is_passed_over(tmp_path, make):
     """To open a named pipe would be to wait for whoever writes to it."""
     write(tmp_path, compress=True)
@@ -316,17 +318,10 @@ def test_no_pickle_is_read_from_the_bundled_file(tmp_path, monkeypatch):
 
 
 def test_a_header_that_lies_takes_no_memory(tmp_path):
-    import tracemalloc
-
     n = 2**30 // 16
     lies = {"train_images_idx3_ubyte": (n, 4, 4), "train_labels_idx1_ubyte": (n,)}
     write(tmp_path, **{name: idx_bytes(FILES[IMAGES], n_dims=len(shape), shape=shape) for name, shape in lies.items()})
-    tracemalloc.start()
-    with pytest.raises(ValueError, match="truncated"):
-        load_idx(tmp_path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4e6
+    assert_refused_in_little_memory(tmp_path, "truncated")
 
 
 def test_the_build_pools_and_is_atomic(tmp_path, monkeypatch):
@@ -429,15 +424,8 @@ def test_the_bundled_file_is_not_overwritten_by_other_data(tmp_path, monkeypatch
 
 
 def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path):
-    import tracemalloc
-
     write(tmp_path, compress=True, train_images_idx3_ubyte=idx_bytes(FILES[IMAGES]) + bytes(2**26))
-    tracemalloc.start()
-    with pytest.raises(ValueError, match="got more; the file is not what it says"):
-        load_idx(tmp_path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4e6
+    assert_refused_in_little_memory(tmp_path, "got more; the file is not what it says")
 
 
 def test_teacher_labels_are_drawn_with_the_teachers_probabilities():

@@ -136,7 +136,7 @@ def run_figures(
     if executor is not None and jobs is not None:
         raise ValueError(f"jobs must be left out where an executor is given, got {jobs!r}; the executor has its own workers")
     jobs = n_cpus() if jobs is None else check.integer("jobs", jobs)
-    out, log, say = Path(out), cast(TextIO, _Careful(progress or sys.stderr)), _careful(echo)
+    out, log, say = Path(out), cast(TextIO, _CarefulStream(progress or sys.stderr)), _careful_echo(echo)
     page = out / f"{stem('report', scale)}.md" if page is None else Path(page)
     for folder in (out / "runs", page.parent):
         _try_writing(folder)  # better now than after the first long run
@@ -302,7 +302,7 @@ def _write(record: dict[str, Any], stem: Path) -> list[Path]:
     return paths
 
 
-def _careful(echo: Callable[[str], object]) -> Callable[[str], None]:
+def _careful_echo(echo: Callable[[str], object]) -> Callable[[str], None]:
     """Return a function that speaks if it can: no word is worth a result."""
 
     def say(text: str) -> None:
@@ -315,12 +315,12 @@ def _careful(echo: Callable[[str], object]) -> Callable[[str], None]:
     return say
 
 
-class _Careful(io.TextIOBase):
+class _CarefulStream(io.TextIOBase):
     """A stream that is written to if it can be; it has all else of the stream it stands for."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._say = _careful(stream.write)
+        self._say = _careful_echo(stream.write)
 
     def write(self, text: str) -> int:
         self._say(text)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks as check
-from ._laws import Comparison, Law, UndecidedError, check_laws, close, precision
+from ._laws import Comparison, Law, UndecidedError, check_laws, close, dtype_and_rtol
 
 _STEPS = {"float64": 2.0**-10, "float32": 2.0**-5}
 _N_ROWS = {"float64": 50, "float32": 8}
@@ -74,7 +74,7 @@ def check_gradient(
     9
     """
     check.attributes("model", model, ("n_params", "loss", "gradient"), "a model or a types.SimpleNamespace of functions")
-    dtype, rtol = precision(dtype, rtol, {"float64": 1e-6, "float32": 1e-3})
+    dtype, rtol = dtype_and_rtol(dtype, rtol, {"float64": 1e-6, "float32": 1e-3})
     step = _STEPS[dtype.name] if step is None else float(check.number("step", step, above=0))
     X, y = _examples(model, data, dtype)
     n, n_params = len(X), check.integer("n_params", model.n_params)

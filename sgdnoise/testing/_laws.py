@@ -141,7 +141,7 @@ def close(got: Any, expected: Any, rtol: float, slack: float = 0.0) -> bool:
     return bool(np.all(np.abs(got - expected) <= rtol * size + slack))
 
 
-def precision(dtype: Any, rtol: Any, defaults: dict[str, float]) -> tuple[np.dtype, float]:
+def dtype_and_rtol(dtype: Any, rtol: Any, defaults: dict[str, float]) -> tuple[np.dtype, float]:
     """Return the dtype and the tolerance to check with, by default that of the dtype."""
     dtype = check.precision("dtype", dtype)
     return dtype, defaults[dtype.name] if rtol is None else float(check.number("rtol", rtol, above=0, below=1))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks as check
-from ._laws import Comparison, Law, check_laws, precision
+from ._laws import Comparison, Law, check_laws, dtype_and_rtol
 from ._search import Draw, Integer
 from ._strategies import a_batch, a_learning_rate, a_momentum, always, signed
 
@@ -78,7 +78,7 @@ def check_noise_scale(
     """
     check.function("fn", fn)
     keywords = {"momentum": check.flag("momentum", momentum), "replace": check.flag("replace", replace)}
-    dtype, rtol = precision(dtype, rtol, {"float64": 1e-9, "float32": 1e-5})
+    dtype, rtol = dtype_and_rtol(dtype, rtol, {"float64": 1e-9, "float32": 1e-5})
     rounding = 0.0 if check.flag("exact", exact) else 4 * float(np.finfo(dtype).eps)
 
     def number(value: Fraction) -> Any:

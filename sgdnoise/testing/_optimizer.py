@@ -13,7 +13,7 @@ from .. import _checks as check
 from ..optimizers import Optimizer
 from ._adam import adam_laws
 from ._diagnosis import adam_hint, sgd_hint
-from ._laws import LawError, check_laws, precision
+from ._laws import LawError, check_laws, dtype_and_rtol
 from ._sgd import sgd_laws
 from ._under_test import UnderTest
 
@@ -92,7 +92,7 @@ def check_optimizer(
     7
     """
     assumed = _assumed(check.function("factory", factory), kind)
-    dtype, rtol = precision(dtype, rtol, {"float64": 1e-9, "float32": 1e-4})
+    dtype, rtol = dtype_and_rtol(dtype, rtol, {"float64": 1e-9, "float32": 1e-4})
     under_test = UnderTest(factory, assumed.nesterov, _checked_shapes(shapes), dtype)
     try:
         return check_laws((sgd_laws if assumed.kind == "sgd" else adam_laws)(under_test), rtol)
