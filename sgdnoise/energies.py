@@ -42,6 +42,7 @@ def _of_walkers(method: Callable[..., np.ndarray], *, finite: bool = False) -> C
     `unchecked` is the method itself, which integrators call at every step.
     """
     name = "theta" if "theta" in method.__code__.co_varnames else "x"
+    has_batch = "batch" in method.__code__.co_varnames
     by_coordinate = method.__name__ == "gradient"  # of landscapes in any number of dimensions: the shape does not matter
 
     @wraps(method)
@@ -51,6 +52,8 @@ def _of_walkers(method: Callable[..., np.ndarray], *, finite: bool = False) -> C
         known = type(x) is np.ndarray and x.dtype.char in "fd"
         if not known or not (x.shape[1:] == (n_dims,) if n_dims else x.ndim == 2 or (by_coordinate and x.ndim)):
             check.float_array(name, x, ("n_walkers", n_dims or "n_dims"), finite=False)
+        if has_batch and (batch := args[1] if len(args) > 1 else kwargs.get("batch")) is not None:
+            check.indices("batch", batch, len(x), self.n_train)
         with np.errstate(all="ignore"):
             values = method(self, *args, **kwargs)
         if finite and (lost := ~np.isfinite(values) & np.isfinite(x).all(axis=1)).any():
@@ -487,8 +490,6 @@ class MixturePosterior:
 
         `batch` holds indices of examples, of shape (n_chains, batch_size); by default all examples count.
         """
-        if batch is not None:
-            check.indices("batch", batch, len(theta), self.n_train)
         gradient = np.empty_like(theta)
         for column, part in enumerate(self._parts(theta, self.data if batch is None else self.data.take(batch))):
             np.add.reduce(part, axis=1, out=gradient[:, column])
