@@ -46,7 +46,8 @@ def processes(n: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield executor
     except BaseException as error:
-        executor.shutdown(wait=False, cancel_futures=True)
+        # Of a broken pool all processes have ended; how is known for sure when the executor's thread has collected them, too.
+        executor.shutdown(wait=isinstance(error, BrokenProcessPool), cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         if isinstance(error, BrokenProcessPool):
