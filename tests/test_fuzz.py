@@ -311,7 +311,7 @@ CALLS |= {
 
 HOSTILE = [
     *(None, True, False, np.True_, "1", b"1", "", "reshuffle", 1j, np.complex128(1), Decimal("0.5"), Fraction(1, 3), object()),
-    *(0, 1, -1, 2, 3, 7, 10**30, -(10**30), 10**400, Fraction(10**400), np.int8(5), np.uint64(2**63 + 1), np.timedelta64(3)),
+    *(0, 1, -1, 2, 3, 7, 10**30, -(10**30), 10**400, Fraction(10**400), np.int8(5), np.uint64(2**63 + 1), np.timedelta64(3, "s")),
     *(
         0.0,
         -0.0,

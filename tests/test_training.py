@@ -521,7 +521,7 @@ def test_rng_is_all_that_numpy_s_default_rng_takes(draw, seed):
 @pytest.mark.parametrize(
     "rng",
     [True, np.True_, -1, 1.5, "3", b"3", [], [1, -1], [1.5], [[1]], np.array([0.5]), np.zeros((1, 1), int),
-     np.timedelta64(1), np.random.PCG64, np.random.SeedSequence, np.random.default_rng, {1: 2}],
+     np.timedelta64(1, "s"), np.random.PCG64, np.random.SeedSequence, np.random.default_rng, {1: 2}],
 )  # fmt: skip
 @pytest.mark.parametrize("draw", [DRAWS["train"], DRAWS["minibatches"]], ids=["train", "minibatches"])
 def test_what_is_no_seed_is_refused(draw, rng):
