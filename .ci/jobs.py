@@ -16,6 +16,7 @@ import tempfile
 import tomllib
 import venv
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,7 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> None:
 
 def environment(folder: Path, *requirements: str | Path) -> Path:
     """Make a virtual environment, and return the folder of its commands."""
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=True, symlinks=os.name != "nt")  # as `python -m venv` does
     scripts = folder / SCRIPTS
     run(scripts / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
     return scripts
@@ -96,7 +97,7 @@ def oldest(scratch: Path) -> None:
     project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     constraints = scratch / "oldest.txt"
-    constraints.write_text("\n".join([*(line.replace(">=", "==") for line in asked), *OLD_ENOUGH]))
+    constraints.write_text("\n".join([*(line.replace(">=", "==") for line in asked), *OLD_ENOUGH]), encoding="utf-8")
     scripts = environment(scratch / "oldest", "-c", constraints, "-e", f"{source}[test]")
     kernel = {"OPENBLAS_CORETYPE": "Prescott"} if platform.machine() in ("x86_64", "AMD64") else {}
     run(scripts / "pytest", "-q", cwd=source, **kernel)
@@ -127,11 +128,13 @@ def main() -> None:
     """Run the jobs that are asked for."""
     parser = argparse.ArgumentParser(description="Run what guards the project.")
     parser.add_argument("jobs", nargs="*", choices=[[], *JOBS], metavar="JOB", help=f"one of {', '.join(JOBS)}")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        for name in parser.parse_args().jobs or HERE:
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the environments, and in DIR/dist the distributions")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if args.keep is None else nullcontext(args.keep) as scratch:
+        for name in args.jobs or HERE:
             print(f"\n== {name}: {JOBS[name].__doc__}", flush=True)
             try:
-                JOBS[name](Path(scratch))
+                JOBS[name](Path(scratch).resolve())
             except subprocess.CalledProcessError as error:
                 sys.exit(f"{name} has failed: {error}")
 

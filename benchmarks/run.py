@@ -57,7 +57,8 @@ def measure(name: str, smallest: bool) -> None:
             row[key] = {side: value if value is None else float(f"{value:.3g}") for side, value in row[key].items()}
     record = {"benchmark": name, "environment": environment(), "rows": rows}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    (RESULTS / f"{name}.json").write_text(text, encoding="utf-8", newline="\n")
 
 
 def load() -> Results:
@@ -152,7 +153,7 @@ def render() -> None:
     """Write the pages and draw the figure, from the results that are there."""
     results = load()
     for path, text in pages(results).items():
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", newline="\n")
     import_module("growth_figure").draw(results).savefig(RESULTS / "growth.png")
 
 
