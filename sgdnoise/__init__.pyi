@@ -44,9 +44,14 @@ from .sampling import minibatches as minibatches
 from .scaling import convert as convert
 from .schedules import Schedule as Schedule
 from .schedules import Stage as Stage
+from .schedules import cosine_decay as cosine_decay
+from .schedules import exponential_decay as exponential_decay
 from .schedules import grow_batch as grow_batch
+from .schedules import linear_decay as linear_decay
 from .schedules import scale_up as scale_up
 from .schedules import step_decay as step_decay
+from .schedules import warm_up as warm_up
+from .schedules import warmup_stable_decay as warmup_stable_decay
 from .training import DivergenceError as DivergenceError
 from .training import History as History
 from .training import train as train

@@ -267,6 +267,13 @@ def finite(name: str, value: Number) -> float:
     return value if type(value) is float and abs(value) <= _LARGEST else float(number(name, value))
 
 
+def positive(name: str, value: Number, *, or_zero: bool = False) -> float:
+    """Return a number above 0, or at least 0, as a float, at once if it is one: schedules may have many stages."""
+    if type(value) is float and 0 < value <= _LARGEST:
+        return value
+    return float(number(name, value, at_least=0) if or_zero else number(name, value, above=0)) + 0.0  # -0.0 is 0
+
+
 def answer(name: str, value: Number, hint: str = "") -> float:
     """Return a number as a float, for what users' functions return: it may be NaN or infinite."""
     if type(value) is float:
@@ -305,10 +312,10 @@ def sequence(name: str, value: Any, of: str, hint: str = "") -> Sequence[Any]:
     return cast(Sequence[Any], value)
 
 
-def items(name: str, value: Any, length: int) -> Sequence[Any]:
+def items(name: str, value: Any, length: int, source: str = "save()") -> Sequence[Any]:
     """Return `value` if it is a sequence of this length, for what was saved."""
-    if len(sequence(name, value, "what save() gave")) != length:
-        raise _error(ValueError, name, f"a sequence of {length}, as save() gave", f"one of {len(value)}")
+    if len(sequence(name, value, f"what {source} gave")) != length:
+        raise _error(ValueError, name, f"a sequence of {length}, as {source} gave", f"one of {len(value)}")
     return cast(Sequence[Any], value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg.blas import get_blas_funcs
 
 from . import _checks as check
-from .optimizers import Adam, Optimizer, Sgd, step_of
+from .optimizers import Adam, AdamState, Optimizer, Sgd, SgdState, state_for, step_of
 
 BLOCK = 1 << 16
 """Parameters that are updated at a time, so that all arrays' blocks stay in the cache from the first pass to the last."""
@@ -22,6 +22,8 @@ class InPlace:
 
     Parameters
     ----------
+    optimizer : Optimizer
+        What it does.
     params : ndarray
         The parameters, contiguous.
     step : callable
@@ -32,10 +34,10 @@ class InPlace:
         Whether `step` leaves the new state of the first slot in the place of the gradient, so that the two arrays are traded.
     """
 
-    _optimizer: Any = None  # what `in_place` made it of, to make it again
-
-    def __init__(self, params: np.ndarray, step: Callable[..., object], n_slots: int, trades: bool = False) -> None:
-        self._params, self._step, self._trades = params, step, trades
+    def __init__(
+        self, optimizer: Optimizer, params: np.ndarray, step: Callable[..., object], n_slots: int, trades: bool = False
+    ) -> None:
+        self._optimizer, self._params, self._step, self._trades = optimizer, params, step, trades
         self._slots = [np.zeros_like(params) for _ in range(n_slots)]
         self._n_updates = 0
 
@@ -97,6 +99,29 @@ class InPlace:
             For `load`; what is in it may change.
         """
         return self._n_updates, [slot.copy() for slot in self._slots]
+
+    def states(self) -> list[Any]:
+        """Return what `Optimizer.update` would hold now, for each row of the parameters."""
+        rule, rows = self._optimizer, zip(*self._slots, strict=True)
+        if isinstance(rule, Adam):
+            return [AdamState(self._n_updates, u * (1 - rule.b1), s * (1 - rule.b2)) for u, s in rows]
+        traces = self._slots[0] if self._slots else np.zeros_like(self._params)
+        return [SgdState(trace.copy()) for trace in traces]
+
+    def resume(self, states: Sequence[Any]) -> None:
+        """Take over such states, one for each row of the parameters."""
+        rule = self._optimizer
+        states = [state_for(rule, row, state) for row, state in zip(self._params, states, strict=True)]
+        if isinstance(rule, Adam):
+            if len(counts := {state.n_updates for state in states}) > 1:
+                raise ValueError(f"state must be of replicas after equally many updates, got {sorted(counts)}")
+            (self._n_updates,) = counts
+        for i, state in enumerate(states):
+            for slot, values in zip(self._slots, state[len(state) - len(self._slots) :], strict=True):
+                slot[i] = values
+        if isinstance(rule, Adam):
+            self._slots[0] /= 1 - rule.b1
+            self._slots[1] /= 1 - rule.b2
 
     def load(self, saved: Any) -> None:
         """Go back to a state.
@@ -161,7 +186,6 @@ def in_place(optimizer: Optimizer, params: np.ndarray) -> InPlace:
     known = _known(optimizer, params)
     if known is None:
         raise TypeError(f"optimizer must be one that sgd() or adam() made, got {optimizer!r}")
-    known._optimizer = optimizer
     return known
 
 
@@ -174,13 +198,14 @@ def _restored(optimizer: Optimizer, params: np.ndarray, saved: Any) -> InPlace:
 def _known(optimizer: Optimizer, params: np.ndarray) -> InPlace | None:
     """Return the optimizer in place, or None if it is the user's own."""
     if type(optimizer) is Adam:  # a class that inherits from ours may have another update
-        return InPlace(params, partial(_adam_step, optimizer), 2)
+        return InPlace(optimizer, params, partial(_adam_step, optimizer), 2)
     if type(optimizer) is not Sgd:
         return None
     axpy, m = get_blas_funcs("axpy", dtype=params.dtype), optimizer.momentum
     if m == 0:
-        return InPlace(params, lambda learning_rate, t, g, w: axpy(g, w, a=-learning_rate), 0)
-    return InPlace(params, partial(_nesterov_step if optimizer.nesterov else _momentum_step, m, axpy), 1, trades=True)
+        return InPlace(optimizer, params, lambda learning_rate, t, g, w: axpy(g, w, a=-learning_rate), 0)
+    step = partial(_nesterov_step if optimizer.nesterov else _momentum_step, m, axpy)
+    return InPlace(optimizer, params, step, 1, trades=True)
 
 
 def _momentum_step(m: float, axpy: Any, learning_rate: float, t: int, g: np.ndarray, w: np.ndarray, a: np.ndarray) -> None:
@@ -218,19 +243,25 @@ class OneByOne:
 
     def __init__(self, optimizer: Optimizer, params: np.ndarray) -> None:
         self.params, self.optimizer = params, optimizer
-        self.states = [optimizer.init(row.copy()) for row in params]  # a state may keep what it was given
+        self._states = [optimizer.init(row.copy()) for row in params]  # a state may keep what it was given
 
     def advance(self, gradient: np.ndarray, learning_rate: float) -> np.ndarray:
         for i, row in enumerate(self.params):
-            step, self.states[i] = step_of(self.optimizer, gradient[i].copy(), self.states[i], learning_rate)
+            step, self._states[i] = step_of(self.optimizer, gradient[i].copy(), self._states[i], learning_rate)
             row += step
         return gradient
 
+    def states(self) -> list[Any]:
+        return list(self._states)  # they are never changed in place
+
+    def resume(self, states: Sequence[Any]) -> None:
+        self._states = [state_for(self.optimizer, row, state) for row, state in zip(self.params, states, strict=True)]
+
     def save(self) -> Any:
-        return list(self.states)  # states are never changed in place
+        return self.states()
 
     def load(self, saved: Any) -> None:
-        self.states = list(check.items("saved", saved, len(self.params)))
+        self._states = list(check.items("saved", saved, len(self.params)))
 
 
 def at_work(optimizer: Optimizer, params: np.ndarray) -> InPlace | OneByOne:

@@ -7,17 +7,16 @@ import io
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from . import _checks as check
-from .scaling import Conversion, convert, past_tenth
-from .schedules import Schedule, grow_batch, step_decay
+from ._signals import INTERRUPTED
+
+if TYPE_CHECKING:
+    from .scaling import Conversion
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -39,23 +38,40 @@ def main(argv: Sequence[str] | None = None) -> None:
         With status 0 if all went well, 1 if a file cannot be written or a run failed, 2 for bad arguments, 130 after Ctrl-C. It
         is 141 if standard output was closed before all was said; `reproduce` then goes on without a word.
     """
-    parser = _parser()
-    args = parser.parse_args(argv)
-    status = _CUT_SHORT
+    try:
+        sys.exit(_run(_parser().parse_args(argv)))
+    finally:
+        _forget_unsaid()
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run a command, say what went wrong, and return its status."""
+    command: Command = args.command
+    parser: argparse.ArgumentParser = args.parser
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # what cannot be printed is no reason to stop
-        status = args.command(args)
-        sys.stdout.flush()
-        sys.exit(status)
+        status = command(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except BrokenPipeError:
-        with suppress(OSError):  # or Python would complain when it flushes at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(status)
+        return _CUT_SHORT
     except (OSError, ArithmeticError) as error:
-        args.parser.exit(1, f"{args.parser.prog}: error: {error}\n")
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
-        args.parser.exit(_INTERRUPTED, f"\n{args.parser.prog}: interrupted; what is done is kept, run it again to go on\n")
+        parser.exit(_INTERRUPTED, f"\n{parser.prog}: {INTERRUPTED}\n")
+
+
+def _forget_unsaid() -> None:
+    """Let go what cannot be printed any more, or Python would complain when it flushes at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # as it is where it was closed from the start
+                stream.flush()
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -140,6 +156,7 @@ FAILS is a result. It is 1 if a task failed or a file cannot be written.""",
 
 
 def _reproduce(args: argparse.Namespace) -> int:
+    from . import _checks as check
     from .reproduce import FIGURES, MAIN_RESULT, TaskError, run_figures
     from .reproduce.runner import check_figures, titles
 
@@ -167,6 +184,8 @@ def _reproduce(args: argparse.Namespace) -> int:
         except TaskError as failure:
             print(f"{args.parser.prog}: error: {failure}", file=sys.stderr)
             return 1
+        finally:
+            _forget_unsaid()  # of files that are written, no word is worth a failure
     return 0
 
 
@@ -228,6 +247,10 @@ def _add_convert(commands: Any) -> None:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from .scaling import convert
+
     target = {name: getattr(args, name) for name in ("to_batch_size", "to_learning_rate", "to_momentum")}
     with _bad_arguments(args.parser):
         answer = convert(args.learning_rate, args.batch_size, args.n_train, momentum=args.momentum, **target)
@@ -246,11 +269,9 @@ _ROWS = {
 }
 
 
-def _warning(text: str) -> str:
-    return textwrap.fill(f"warning: {text}", 98, subsequent_indent="  ")
-
-
 def _convert_text(answer: Conversion) -> str:
+    from ._plan import warning
+
     columns = [answer.before, answer.linear_rule, answer.exact_rule]
     lines = [f"{f'N = {answer.n_train}':32}{'before':>12}{'linear rule':>14}{'exact rule':>14}"]
     for key, (label, form) in _ROWS.items():
@@ -258,7 +279,10 @@ def _convert_text(answer: Conversion) -> str:
         if key == "noise_scale_change":
             cells[0] = ""
         lines.append(f"{label:32}{cells[0]:>12}{cells[1]:>14}{cells[2]:>14}")
-    return "\n".join(lines + [_warning(text) for text in answer.warnings])
+    return "\n".join(lines + [warning(text) for text in answer.warnings])
+
+
+_SHAPES = ("step", "cosine", "linear", "exponential", "wsd")
 
 
 def _add_schedule(commands: Any) -> None:
@@ -266,45 +290,45 @@ def _add_schedule(commands: Any) -> None:
         commands,
         _schedule,
         "schedule",
-        "turn a step-decay schedule into a growing-batch schedule of equal noise",
+        "turn a learning rate that falls into a batch that grows",
         """  sgdnoise schedule --learning-rate 0.1 --batch-size 128 --n-train 50000 --momentum 0.9 \\
       --milestones 60 120 160 --n-epochs 200 --factor 5 --max-batch-size 5120
   sgdnoise schedule --learning-rate 3 --batch-size 8192 --n-train 1281167 --momentum 0.9 \\
-      --milestones 30 60 80 --n-epochs 90 --factor 10 --max-batch-size 81920 --json""",
+      --milestones 30 60 80 --n-epochs 90 --factor 10 --max-batch-size 81920 --json
+  sgdnoise schedule --learning-rate 0.4 --batch-size 512 --n-train 50000 --shape cosine --warm-up 5 --n-epochs 90 \\
+      --max-batch-size 4096 --multiple-of 64 --plot schedule.png
+  sgdnoise schedule --learning-rate 0.001 --batch-size 64 --n-train 50000 --shape wsd --warm-up 2 --decay-epochs 4 \\
+      --n-epochs 20 --rule sqrt --by examples""",
     )
     _add_setting(parser)
-    parser.add_argument("--milestones", type=int, nargs="+", required=True, metavar="EPOCH", help="drop after these epochs")
     parser.add_argument("--n-epochs", type=int, required=True, metavar="E", help="total number of epochs")
-    parser.add_argument("--factor", type=float, default=5.0, metavar="F", help="divisor of the learning rate; default: 5")
+    parser.add_argument("--shape", choices=_SHAPES, default="step", help="how the learning rate falls; default: step")
+    parser.add_argument("--milestones", type=int, nargs="+", metavar="EPOCH", help="step: drop after these epochs")
+    parser.add_argument("--factor", type=float, metavar="F", help="step: divisor of the learning rate; default: 5")
+    parser.add_argument("--final", type=float, metavar="EPS", help="other shapes: rate at the end; default: 0")
+    parser.add_argument("--decay-epochs", type=int, metavar="E", help="wsd: epochs of the fall; default: a tenth of all")
+    parser.add_argument("--warm-up", type=int, default=0, metavar="E", help="epochs in which the rate rises from 0; default: 0")
     parser.add_argument("--max-batch-size", type=int, metavar="B", help="largest batch size; then the learning rate drops")
     parser.add_argument("--n-drops", type=int, metavar="D", help="convert only the first D drops; the paper's hybrid has D = 1")
-    parser.add_argument("--exact", action="store_true", help="keep g = eps (N/B - 1)/(1 - m) instead of eps N/(B (1 - m))")
+    rule = parser.add_mutually_exclusive_group()
+    kept = "what is kept: eps/B (linear, the default), eps (N/B - 1) (exact), or eps/sqrt(B) (sqrt, for Adam)"
+    rule.add_argument("--rule", choices=("linear", "exact", "sqrt"), default="linear", help=kept)
+    rule.add_argument("--exact", action="store_const", dest="rule", const="exact", help="the same as --rule exact")
+    parser.add_argument("--multiple-of", type=int, default=1, metavar="K", help="batch sizes are multiples of K, for K workers")
+    parser.add_argument("--by", choices=("epochs", "examples"), default="epochs", help="what the table counts; default: epochs")
+    parser.add_argument("--plot", metavar="FILE", help="draw both schedules, to a PNG, PDF or SVG file")
 
 
 def _schedule(args: argparse.Namespace) -> int:
-    n_train, momentum = args.n_train, args.momentum
+    from . import _plan
+
     with _bad_arguments(args.parser):
-        decaying = step_decay(
-            args.learning_rate, args.batch_size, milestones=args.milestones, n_epochs=args.n_epochs, factor=args.factor
-        )
-        growing = grow_batch(decaying, n_train, max_batch_size=args.max_batch_size, n_drops=args.n_drops, exact=args.exact)
-        schedules = {"decaying": decaying, "growing": growing}
-        answer = {name: _schedule_json(schedule, n_train, momentum) for name, schedule in schedules.items()}
-    warnings = [f"{text} (--max-batch-size)" for text in past_tenth(n_train, (stage.batch_size for stage in growing))]
-    if args.json:
-        print(json.dumps({"n_train": n_train, "momentum": momentum, **answer, "warnings": warnings}, indent=2))
-        return 0
-    for name, schedule in schedules.items():
-        print(f"{name}: {schedule.n_updates(n_train)} updates\n{schedule.table(n_train, momentum)}\n")
-    for text in warnings:
-        print(_warning(text))
+        plan = _plan.make(args)
+        picture = None if args.plot is None else _plan.draw(plan, args.plot)
+    if picture is not None:
+        from ._files import atomic_write
+
+        with atomic_write(args.plot) as file:
+            file.write(picture)
+    print(json.dumps(_plan.as_json(plan), indent=2) if args.json else _plan.as_text(plan, args.by))
     return 0
-
-
-def _schedule_json(schedule: Schedule, n_train: int, momentum: float) -> dict[str, Any]:
-    stages = [
-        {**asdict(stage), "noise_scale": float(g)}
-        for stage, g in zip(schedule, schedule.noise_scale(n_train, momentum), strict=True)
-    ]
-    counts = {"drop_last": True, "keep_last": False, "exact": None}
-    return {"stages": stages, "n_updates": {name: schedule.n_updates(n_train, value) for name, value in counts.items()}}

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def train(
     l2: float = 0.0,
     sampling: str = "reshuffle",
     params: np.ndarray | None = None,
+    state: Sequence[Any] | None = None,
     callback: Callable[[History], object] | None = None,
     on_divergence: str = "raise",
 ) -> History:
@@ -83,8 +85,10 @@ def train(
         How minibatches are drawn; see `minibatches`.
     params : ndarray of shape (n_params,) or (n_replicas, n_params), optional
         Where to start, all alike or each for itself; drawn by ``model.init`` if not given. Not changed.
+    state : sequence, optional
+        Optimizer states to go on with, one for each replica: `History.state` of an earlier call. Not changed. Default: new.
     callback : callable, optional
-        Called after each epoch with the `History` so far. Its columns are for reading only, its `params` are a copy.
+        Called after each epoch with the `History` so far. Its columns are for reading only; `params` and `state` are copies.
     on_divergence : {"raise", "stop", "ignore"}, default "raise"
         What to do when the loss of a replica is not finite or more than 100 times the larger of 1 and its first minibatch's:
         raise `DivergenceError`, stop this replica and go on with the others, or go on.
@@ -133,22 +137,25 @@ def train(
     generators = _generators(rngs)
     params = _start(model, params, generators, data.X_train.dtype)
     trainer = Trainer(model, data.X_train, data.y_train, optimizer, params, l2=l2)
+    if state is not None:
+        trainer._resume(state)
     n_replicas, n_train = len(generators), len(data.X_train)
     limits = np.full(n_replicas, np.inf)
-    stopped: dict[int, np.ndarray] = {}
+    stopped: dict[int, tuple[np.ndarray, Any]] = {}
     record = Record((n_replicas,))
 
     def history(columns: list[np.ndarray]) -> History:
-        final = trainer.params.copy()
-        for i, last in stopped.items():
-            final[i] = last
-        return History(*columns, final, np.array([i in stopped for i in range(n_replicas)]))  # type: ignore[call-arg]
+        final, states = trainer.params.copy(), trainer._states()
+        for i, (last, state) in stopped.items():
+            final[i], states[i] = last, state
+        gone = np.array([i in stopped for i in range(n_replicas)])
+        return History(*columns, final, gone, states)  # type: ignore[call-arg]
 
-    def stop(losses: np.ndarray, update: int, at: np.ndarray) -> None:
+    def stop(losses: np.ndarray, update: int, at: np.ndarray, states: list[Any]) -> None:
         for replica in np.flatnonzero(diverged(losses)):
-            stopped[int(replica)] = at[replica].copy()
+            stopped[int(replica)] = at[replica].copy(), states[replica]
             if on_divergence == "raise":
-                epoch, settings = len(record) + 1, (stage.learning_rate, stage.batch_size)
+                epoch, settings = len(record) + 1, (learning_rate, stage.batch_size)
                 so_far = history(record.copies()).replica(int(replica))
                 error = DivergenceError(epoch, update, *settings, float(losses[replica]), so_far)
                 error.add_note(f"replica {replica} of {n_replicas}, counted from 0")
@@ -161,33 +168,38 @@ def train(
 
     n_updates, no_test = 0, np.full((2, n_replicas), np.nan)
     for stage in schedule:
-        for _ in range(stage.n_epochs):
+        per_epoch = n_train // stage.batch_size
+        for epoch in range(stage.n_epochs):
             batches = np.stack(
                 [minibatches(n_train, stage.batch_size, sampling=sampling, rng=generator) for generator in generators]
             )
-            for start in range(0, batches.shape[1], _SEGMENT):
-                segment = batches[:, start : start + _SEGMENT]
+            rates = stage.learning_rates(stage.n_epochs * per_epoch, epoch * per_epoch, (epoch + 1) * per_epoch)
+            for start in range(0, per_epoch, _SEGMENT):
+                segment, segment_rates = batches[:, start : start + _SEGMENT], rates[start : start + _SEGMENT]
                 before = trainer.save()
-                losses = trainer.run(segment, stage.learning_rate)
+                losses = trainer.run(segment, segment_rates)
                 if n_updates == 0:
                     limits = DIVERGED * np.fmax(1.0, losses[:, 0])
                 if diverged(losses.max(axis=1)).any():
                     trainer.load(before)
-                    for i in range(segment.shape[1]):
-                        at = trainer.params.copy()
-                        losses = trainer.run(segment[:, i : i + 1], stage.learning_rate)[:, 0]
-                        stop(losses, n_updates + i, at)
+                    for i, learning_rate in enumerate(segment_rates.tolist()):
+                        at, states = trainer.params.copy(), trainer._states()
+                        losses = trainer.run(segment[:, i : i + 1], learning_rate)[:, 0]
+                        stop(losses, n_updates + i, at, states)
                 n_updates += segment.shape[1]
+            learning_rate = float(rates[-1])
             on_train = trainer.evaluate(data.X_train, data.y_train)
             on_test = no_test if data.X_test is None else trainer.evaluate(data.X_test, data.y_test)
-            stop(on_train[0], n_updates, trainer.params)
+            if diverged(on_train[0]).any():
+                stop(on_train[0], n_updates, trainer.params, trainer._states())
             if len(stopped) == n_replicas:
                 return history(record.copies())
             values = np.array([*on_train, *on_test])
             values[:, list(stopped)] = np.nan
-            record.append(len(record) + 1, n_updates, stage.learning_rate, stage.batch_size, *values)
+            record.append(len(record) + 1, n_updates, (rates[0] + rates[-1]) / 2, stage.batch_size, *values)
             if callback is not None:
-                callback(history(record.columns()))
+                so_far = history(record.columns())
+                callback(replace(so_far, state=copy.deepcopy(so_far.state)))
     return history(record.copies())
 
 
@@ -301,14 +313,14 @@ class Trainer:
         made_of = (self.model, self._X[:, :-1], self._y, self._optimizer, self.params)
         return _restored, (type(self), made_of, self._l2, self.save())
 
-    def run(self, batches: np.ndarray, learning_rate: float) -> np.ndarray:
+    def run(self, batches: np.ndarray, learning_rate: float | np.ndarray) -> np.ndarray:
         """Do one update of every replica for each of its minibatches.
 
         Parameters
         ----------
         batches : ndarray of int, shape (n_replicas, n_updates, batch_size)
             Indices of the examples.
-        learning_rate : float
+        learning_rate : float, or ndarray of shape (n_updates,)
             Per mean gradient.
 
         Returns
@@ -321,13 +333,13 @@ class Trainer:
         Numbers that are not finite are carried along without a warning, and show in the losses.
         """
         self._check(batches)
-        learning_rate = check.finite("learning_rate", learning_rate)
+        rates = np.broadcast_to(check.series("learning_rate", learning_rate, batches.shape[1], "update"), batches.shape[1])
         if batches.shape[2] != self._batch_size:
             self._buffers, self._batch_size = {}, batches.shape[2]
         losses = np.empty(batches.shape[:2])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for rows, stack in self._stacks:
-                self._run(stack, batches[rows], learning_rate, losses[rows])
+                self._run(stack, batches[rows], rates, losses[rows])
         return losses
 
     def _check(self, batches: Any) -> None:
@@ -340,7 +352,7 @@ class Trainer:
             came = f"indices from {batches.min()} to {batches.max()}"
             raise ValueError(f"batches must be indices from 0 to n_train - 1 = {len(self._X) - 1}, got {came}")
 
-    def _run(self, stack: Stack, batches: np.ndarray, learning_rate: float, losses: np.ndarray) -> None:
+    def _run(self, stack: Stack, batches: np.ndarray, rates: np.ndarray, losses: np.ndarray) -> None:
         n_replicas, n_updates, batch_size = batches.shape
         n_parts = -(-batch_size // max(_FEWEST_ROWS, min(_ROWS, _STACK_ROWS // n_replicas)))
         n_rows = -(-batch_size // n_parts)
@@ -359,7 +371,7 @@ class Trainer:
                     stack.add_gradient(buffers, i, weight, fresh=start == 0)
                     if start + n_rows >= batch_size:
                         losses[:, first + i] = stack.penalty() if self._l2 else 0.0
-                        stack.update(learning_rate)
+                        stack.update(rates.item(first + i))
                 total += buffers.losses(len(block))
             losses[:, first : first + at_once] += total.T / batch_size
 
@@ -420,6 +432,16 @@ class Trainer:
                 loss += (np.log(np.exp(logits - top[:, None]).sum(axis=1)) + (top - picked)).sum(axis=1, dtype=float)
         n_right[np.isnan(loss)] = np.nan
         return loss / len(X), n_right / len(X)
+
+    def _states(self) -> list[Any]:
+        """Return what the readable loop's optimizer would hold now, for each replica."""
+        return [state for _, stack in self._stacks for state in stack.optimizer.states()]
+
+    def _resume(self, states: Any) -> None:
+        """Take over such states."""
+        given = check.items("state", states, len(self.params), "History.state")
+        for rows, stack in self._stacks:
+            stack.optimizer.resume(given[rows])
 
     def save(self) -> list[Any]:
         """Copy the state of training: parameters and optimizers'.

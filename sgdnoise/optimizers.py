@@ -24,6 +24,7 @@ D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, ar
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -166,6 +167,25 @@ class Adam(_Ours):
         # With eps = 0 a parameter whose gradients were all 0 (or so small that their squares are) has 0/0, and stays as it is.
         direction = np.divide(mean / (1 - b1**n_updates), scale, out=np.zeros_like(mean), where=scale != 0)
         return -learning_rate * direction, AdamState(n_updates, mean, mean_square)
+
+
+def state_for(optimizer: Optimizer, params: np.ndarray, state: Any = None) -> Any:
+    """Return the state to begin with: a new one, or a copy of `state`, which of our own must fit these parameters."""
+    if state is None:
+        return optimizer.init(params.copy())  # it may keep what it is given
+    if type(optimizer) not in (Sgd, Adam):
+        return copy.deepcopy(state)
+    wanted = optimizer.state_type  # type: ignore[attr-defined]
+    if not isinstance(state, wanted):
+        came = f"{type(state).__name__}; History.state is one"
+        raise TypeError(f"state must be of type {wanted.__name__}, as {optimizer!r} makes, got {came}")
+    parts = {}
+    for name, part in state._asdict().items():
+        if name == "n_updates":
+            parts[name] = check.integer("state.n_updates", part, 0)
+        else:
+            parts[name] = check.floats(f"state.{name}", part, params).copy()
+    return wanted(**parts)
 
 
 def step_of(optimizer: Optimizer, gradient: np.ndarray, state: Any, learning_rate: float) -> tuple[np.ndarray, Any]:

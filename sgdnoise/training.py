@@ -14,6 +14,7 @@ refused before any work is done; so is, when it comes, a gradient or a step that
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from . import _checks as check
-from .optimizers import Optimizer, step_of
+from .optimizers import Optimizer, state_for, step_of
 from .sampling import SAMPLINGS, minibatches
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class History:
     n_updates : ndarray of int
         Parameter updates since the start.
     learning_rate, batch_size : ndarray
-        In force during the epoch.
+        In force during the epoch; of a learning rate that moves, its mean over the epoch's updates.
     train_loss, test_loss : ndarray
         Mean cross-entropy at the end of the epoch, without the L2 term, over all training and test examples; in nats. Those of
         the test set are NaN if there was none.
@@ -68,10 +69,13 @@ class History:
         The parameters at the end; if training diverged, those that gave the loss it stopped at.
     diverged : bool
         Whether training was cut short because it diverged.
+    state : object
+        The optimizer's at the end, for `train` to go on with.
 
     Notes
     -----
-    From `fast.train` the losses, the accuracies, the parameters and `diverged` have a leading axis of replicas.
+    From `fast.train` the losses, the accuracies, the parameters and `diverged` have a leading axis of replicas, and `state` is
+    a list of theirs.
 
     References
     ----------
@@ -88,6 +92,7 @@ class History:
     test_accuracy: np.ndarray
     params: np.ndarray
     diverged: bool | np.ndarray = False
+    state: Any = None
 
     def replica(self, i: int) -> History:
         """Return the history of one replica out of those of `fast.train`, as `train` would return it.
@@ -115,7 +120,7 @@ class History:
         shared = (self.epoch, self.n_updates, self.learning_rate, self.batch_size)
         metrics = (self.train_loss, self.train_accuracy, self.test_loss, self.test_accuracy)
         columns = [column[:n] for column in shared] + [metric[i, :n] for metric in metrics]
-        return History(*columns, self.params[i], bool(self.diverged[i]))  # type: ignore[call-arg]
+        return History(*columns, self.params[i], bool(self.diverged[i]), self.state and self.state[i])  # type: ignore[call-arg]
 
 
 class Record:
@@ -200,6 +205,7 @@ def train(
     l2: float = 0.0,
     sampling: str = "reshuffle",
     params: np.ndarray | None = None,
+    state: Any = None,
     rng: check.Seed = None,
     callback: Callable[[History], object] | None = None,
     on_divergence: str = "raise",
@@ -222,10 +228,13 @@ def train(
         How minibatches are drawn; see `minibatches`.
     params : ndarray of shape (n_params,), optional
         Where to start; drawn by ``model.init`` if not given. Not changed. Training keeps their precision.
+    state : object, optional
+        The optimizer's, to go on with: `History.state` of an earlier call. Not changed. Default: a new one, from
+        ``optimizer.init``.
     rng : numpy.random.Generator, BitGenerator, SeedSequence, int or None, keyword-only
         Source of the initial parameters, then of the minibatches; handed to `numpy.random.default_rng`.
     callback : callable, optional
-        Called after each epoch with the `History` so far. Its columns are for reading only, its `params` are a copy.
+        Called after each epoch with the `History` so far. Its columns are for reading only; `params` and `state` are copies.
     on_divergence : {"raise", "stop", "ignore"}, default "raise"
         What to do when the loss is not finite or more than 100 times the larger of 1 and the first minibatch's: raise
         `DivergenceError`, return the history so far, or go on.
@@ -247,7 +256,14 @@ def train(
     Notes
     -----
     Convention: gradients are of the MEAN loss; an epoch's last, smaller batch is dropped, so that every update has the noise
-    scale of its stage.
+    scale of its stage. Where the learning rate moves, it does so by update; see `Stage`.
+
+    To go on with training that ended, hand over all that it left, and what is left of the schedule: with a generator `rng`::
+
+        first = train(model, data, schedule.part(0, 3), optimizer, rng=rng)
+        rest = train(model, data, schedule.part(3, 6), optimizer, params=first.params, state=first.state, rng=rng)
+
+    does what six epochs at once do, to the bit if no stage with a rate that moves is cut. The history begins anew.
 
     References
     ----------
@@ -270,21 +286,23 @@ def train(
     rng = check.generator(rng)
     name, params = ("params", params) if params is not None else ("what model.init returns", model.init(rng, X.dtype))
     params = check.float_array(name, params, ("n_params",)).copy()
-    state = optimizer.init(params)
+    state = state_for(optimizer, params, state)
     n_updates, limit = 0, float("inf")
     record = Record()
 
     def check_loss(loss: float) -> None:
         if on_divergence != "ignore" and not (math.isfinite(loss) and loss <= limit):
-            so_far = History(*record.copies(), params, True)  # type: ignore[call-arg]
+            so_far = History(*record.copies(), params, True, state)  # type: ignore[call-arg]
             raise DivergenceError(len(record) + 1, n_updates, learning_rate, batch_size, loss, so_far)
 
     try:
         for stage in schedule:
-            learning_rate, batch_size = stage.learning_rate, stage.batch_size
-            for _ in range(stage.n_epochs):
+            batch_size, per_epoch = stage.batch_size, len(X) // stage.batch_size
+            for epoch in range(stage.n_epochs):
+                rates = stage.learning_rates(stage.n_epochs * per_epoch, epoch * per_epoch, (epoch + 1) * per_epoch).tolist()
+                batches = minibatches(len(X), batch_size, sampling=sampling, rng=rng)
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                    for batch in minibatches(len(X), batch_size, sampling=sampling, rng=rng):
+                    for batch, learning_rate in zip(batches, rates, strict=True):
                         loss, gradient = _loss_and_gradient(model, params, X[batch], y[batch], l2)
                         if n_updates == 0:
                             limit = DIVERGED * max(1.0, loss)
@@ -295,14 +313,15 @@ def train(
                     on_train = _evaluate(model, params, X, y)
                     on_test = _evaluate(model, params, data.X_test, data.y_test)
                 check_loss(on_train[0])
-                record.append(len(record) + 1, n_updates, learning_rate, batch_size, *on_train, *on_test)
+                mean_rate = (rates[0] + rates[-1]) / 2
+                record.append(len(record) + 1, n_updates, mean_rate, batch_size, *on_train, *on_test)
                 if callback is not None:
-                    callback(History(*record.columns(), params.copy()))  # type: ignore[call-arg]
+                    callback(History(*record.columns(), params.copy(), False, copy.deepcopy(state)))  # type: ignore[call-arg]
     except DivergenceError as error:
         if on_divergence == "stop":
             return error.history
         raise
-    return History(*record.copies(), params)  # type: ignore[call-arg]
+    return History(*record.copies(), params, False, state)  # type: ignore[call-arg]
 
 
 def _loss_and_gradient(model: Model, params: np.ndarray, X: np.ndarray, y: np.ndarray, l2: float) -> tuple[float, np.ndarray]:

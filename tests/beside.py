@@ -16,13 +16,16 @@ PARENT = os.getppid()
 def run(niceness, path, command):
     if os.getppid() != PARENT:  # the tests were killed
         return
-    done = subprocess.run(["nice", "-n", str(niceness), *command], capture_output=True, text=True)
+    if hasattr(os, "nice"):  # but on Windows
+        command = ["nice", "-n", str(niceness), *command]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     unfinished = Path(f"{path}.tmp")
-    unfinished.write_text(json.dumps({name: getattr(done, name) for name in ("returncode", "stdout", "stderr")}))
+    found = {name: getattr(done, name) for name in ("returncode", "stdout", "stderr")}
+    unfinished.write_text(json.dumps(found), encoding="utf-8")
     os.replace(unfinished, path)
 
 
 if __name__ == "__main__":
     with ThreadPoolExecutor(2) as pool:
-        for line in json.loads(Path(sys.argv[1]).read_text()):
+        for line in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
             pool.submit(run, *line)

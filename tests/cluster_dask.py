@@ -43,7 +43,7 @@ def undisturbed(tmp_path_factory):
 
 
 def contents(out):
-    record = json.loads((out / "fig2-quick.json").read_text())
+    record = json.loads((out / "fig2-quick.json").read_text(encoding="utf-8"))
     record.pop("run")
     return record
 

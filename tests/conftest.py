@@ -11,8 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
-# Their matrices are small, and idle threads spin against whatever else the machine does.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Their matrices are small, and idle threads spin against whatever else the machine does. NumPy's own wheels have OpenBLAS, and
+# on macOS Accelerate.
+for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,7 +35,7 @@ def begun(request, tmp_path_factory):
             while not path.exists():
                 assert process.poll() is None or path.exists(), "what runs beside the tests has ended too early"
                 time.sleep(0.02)
-            return SimpleNamespace(**json.loads(path.read_text()))
+            return SimpleNamespace(**json.loads(path.read_text(encoding="utf-8")))
 
         return result
 
@@ -43,13 +45,21 @@ def begun(request, tmp_path_factory):
     if not lines:
         yield results
         return
-    (folder / "lines.json").write_text(json.dumps(lines))
-    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(request.config.rootpath)}
+    (folder / "lines.json").write_text(json.dumps(lines), encoding="utf-8")
+    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(request.config.rootpath), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, Path(__file__).with_name("beside.py"), folder / "lines.json"]
     with subprocess.Popen(command, env=environment, process_group=0) as process:
         yield results
         if process.poll() is None:  # tests were interrupted, or not all of them were chosen
-            os.killpg(process.pid, signal.SIGKILL)
+            end_with_children(process)
+
+
+def end_with_children(process):
+    """End a process that leads a group of its own, and what it has begun."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:  # Windows has no groups to be ended, but knows whose child a process is
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True)
 
 
 @pytest.fixture

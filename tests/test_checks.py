@@ -26,8 +26,11 @@ GRID = np.linspace(-1, 1, 5)
         (lambda: GaussianWells(centres=(1.0, 2.0)), "centres must be a sequence of numbers, got 1.0 of type float"),
         (lambda: Rugged(amplitudes=b"12"), "amplitudes must be a sequence of two numbers, got b'12' of type bytes"),
         (lambda: MLP(3, b"12", 3), "hidden_layer_sizes must be "),
-        (lambda: Stage(1, np.timedelta64(3, "s"), 4), "learning_rate must be a number, got np.timedelta64(3,'s') of type timedelta64"),
-        (lambda: Stage(np.timedelta64(3), 0.1, 4), "n_epochs must be an integer, at least 1, got np.timedelta64(3)"),
+        (
+            lambda: Stage(1, np.timedelta64(3, "s"), 4),
+            "learning_rate must be a number, got np.timedelta64(3,'s') of type timedelta64",
+        ),
+        (lambda: Stage(np.timedelta64(3, "s"), 0.1, 4), "n_epochs must be an integer, at least 1, got np.timedelta64(3,'s')"),
         (
             lambda: noise_scale(np.array([3], "m8[s]"), 1, 10),
             "learning_rate must be a number or an array of numbers, got an array",

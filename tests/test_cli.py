@@ -9,7 +9,18 @@ import sys
 import numpy as np
 import pytest
 
-from sgdnoise import __version__, noise_scale
+from sgdnoise import (
+    Schedule,
+    __version__,
+    cosine_decay,
+    exponential_decay,
+    grow_batch,
+    linear_decay,
+    noise_scale,
+    step_decay,
+    warm_up,
+    warmup_stable_decay,
+)
 from sgdnoise.cli import main
 from sgdnoise.reproduce import FIGURES
 
@@ -33,7 +44,8 @@ def test_version_and_help(capsys):
         assert "examples:\n  sgdnoise " in out
 
 
-def test_the_examples_in_the_help_run(capsys):
+def test_the_examples_in_the_help_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # one draws a picture
     for command in ("convert", "schedule"):
         text = call(capsys, command, "--help")[1].split("examples:\n")[1].replace("\\\n", " ")
         examples = [line.split()[1:] for line in text.splitlines() if line.strip().startswith("sgdnoise ")]
@@ -123,6 +135,100 @@ def test_schedule(capsys):
     assert json.loads(call(capsys, *plain)[1])["decaying"]["stages"][0]["noise_scale"] == pytest.approx(0.2 * 389.625)
     hybrid = json.loads(call(capsys, *SCHEDULE, "--n-drops", "1", "--json")[1])
     assert [stage["batch_size"] for stage in hybrid["growing"]["stages"]] == [128, 640, 640, 640]
+
+
+SMOOTH = ["schedule", "--learning-rate", "0.4", "--batch-size", "64", "--n-train", "50000", "--n-epochs", "30"]
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        (["--shape", "cosine"], lambda: cosine_decay(0.4, 64, n_epochs=30)),
+        (["--shape", "linear", "--final", "0.1"], lambda: linear_decay(0.4, 64, n_epochs=30, final=0.1)),
+        (["--shape", "exponential", "--final", "0.1"], lambda: exponential_decay(0.4, 64, n_epochs=30, final=0.1)),
+        (["--shape", "cosine", "--warm-up", "5"], lambda: warm_up(cosine_decay(0.4, 64, n_epochs=30), 5)),
+        (
+            ["--shape", "wsd", "--warm-up", "2", "--decay-epochs", "4"],
+            lambda: warmup_stable_decay(0.4, 64, n_epochs=30, n_warm_up=2, n_decay=4),
+        ),
+        (["--shape", "wsd"], lambda: warmup_stable_decay(0.4, 64, n_epochs=30, n_warm_up=0, n_decay=3)),
+        (["--shape", "wsd", "--warm-up", "29"], lambda: warmup_stable_decay(0.4, 64, n_epochs=30, n_warm_up=29, n_decay=1)),
+        (
+            ["--milestones", "10", "20", "--warm-up", "3"],
+            lambda: warm_up(step_decay(0.4, 64, milestones=(10, 20), n_epochs=30, factor=5), 3),
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("rule", ["linear", "exact", "sqrt"])
+def test_schedules_of_every_shape_by_every_rule(capsys, options, made, rule):
+    argv = [*SMOOTH, *options, "--rule", rule, "--multiple-of", "16", "--max-batch-size", "5000", "--json"]
+    text = call(capsys, *argv)[1]
+    grown = grow_batch(made(), 50_000, rule=rule, multiple_of=16, max_batch_size=5000)
+    assert Schedule.from_json(text) == grown
+    answer = json.loads(text)
+    assert Schedule.from_json(json.dumps(answer["decaying"])) == made()
+    assert answer["rule"] == rule
+    moving = [entry for entry in answer["growing"]["stages"] if "final_learning_rate" in entry]
+    assert all(entry["final_noise_scale"] != entry["noise_scale"] for entry in moving)
+
+
+def test_a_schedule_in_text_has_its_saving_in_the_last_line(capsys):
+    text = call(capsys, *SMOOTH, "--shape", "cosine", "--max-batch-size", "5000")[1]
+    plain, grown = (
+        cosine_decay(0.4, 64, n_epochs=30),
+        grow_batch(cosine_decay(0.4, 64, n_epochs=30), 50_000, max_batch_size=5000),
+    )
+    counts = [each.n_updates(50_000) for each in (grown, plain)]
+    assert text.splitlines()[-1] == f"growing the batch leaves {counts[0]} of {counts[1]} updates, {counts[0] / counts[1]:.1%}"
+    assert text.count("...") == 2  # of 30 stages some are left out, in both tables
+    by_examples = call(capsys, *SMOOTH, "--shape", "cosine", "--by", "examples")[1].splitlines()
+    assert by_examples[1].split()[0] == "examples"
+    assert by_examples[2].split()[0] == "1-50000"
+    assert call(capsys, *SMOOTH, "--milestones", "9", "--exact", "--json") == call(
+        capsys, *SMOOTH, "--milestones", "9", "--rule", "exact", "--json"
+    )
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("PDF", b"%PDF"), ("svg", b"<?xml")])
+def test_a_schedule_can_be_drawn(capsys, tmp_path, suffix, magic):
+    path = tmp_path / f"new/schedule.{suffix}"
+    status, text, _ = call(capsys, *SMOOTH, "--shape", "cosine", "--warm-up", "3", "--plot", str(path))
+    assert status == 0
+    assert path.read_bytes().startswith(magic)
+    assert text == call(capsys, *SMOOTH, "--shape", "cosine", "--warm-up", "3")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        ([], 2, "error: milestones must be given for steps: --milestones 60 120 160, or another --shape"),
+        (["--shape", "cosine", "--milestones", "3"], 2, "error: milestones must be left out for --shape cosine, got [3]"),
+        (["--shape", "cosine", "--factor", "3"], 2, "error: factor must be left out for --shape cosine, got 3.0"),
+        (["--milestones", "3", "--final", "0.1"], 2, "error: final must be left out for --shape step, got 0.1"),
+        (["--shape", "linear", "--decay-epochs", "3"], 2, "error: decay_epochs must be left out for --shape linear, got 3"),
+        (
+            ["--shape", "wsd", "--warm-up", "20", "--decay-epochs", "11"],
+            2,
+            "error: decay_epochs must be an integer from 0 to n_epochs - warm_up=10, got 11",
+        ),
+        (["--shape", "exponential"], 2, "error: final must be finite and above 0 and at most learning_rate=0.4, got 0.0"),
+        (["--shape", "cosine", "--multiple-of", "48"], 2, "error: multiple_of must divide the schedule's first batch size, 64"),
+        (
+            ["--shape", "cosine", "--warm-up", "31"],
+            2,
+            "error: warm_up must be an integer from 0 to n_epochs=30, got 31",
+        ),
+        (["--shape", "cosine", "--momentum", "1"], 2, "error: momentum must be finite and at least 0 and below 1, got 1.0"),
+        (["--shape", "cosine", "--plot", "x.doc"], 2, "error: plot must be a file that ends in .png, .pdf, .svg, got 'x.doc'"),
+        (["--shape", "cosine", "--plot", f"{__file__}/x.png"], 1, "sgdnoise schedule: error: ["),
+        (["--shape", "cosine", "--rule", "sqrt", "--exact"], 2, "argument --exact: not allowed with argument --rule"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(capsys, options, status, message):
+    found, out, err = call(capsys, *SMOOTH, *options)
+    assert (found, out) == (status, "")
+    assert message in err
 
 
 @pytest.mark.parametrize("n_train", [1000, 1009])

@@ -597,11 +597,12 @@ def test_memory_does_not_grow_with_the_number_of_updates_nor_with_the_batch(opti
     params = np.stack([model.init(i, np.float32) for i in range(2)])
     trainer = fast.Trainer(model, data.X_train, data.y_train, OPTIMIZERS[optimizer], params)
     rng = np.random.default_rng(0)
-    few, many = (rng.integers(8000, size=(2, n, 32)) for n in (20, 400))
+    few, many = (rng.integers(8000, size=(2, n, 32)) for n in (20, 4000))
     trainer.run(few, 0.01)  # makes the buffers
     grown = [peak(trainer, batches) for batches in (few, many)]
-    # The losses that `run` returns are 8 bytes an update and replica; the rest is temporary and small.
-    assert grown[1] - grown[0] <= 8 * 2 * (400 - 20) + 2000
+    # The losses that `run` returns are 8 bytes an update and replica. The rest is temporary, 45 kB with older versions of NumPy:
+    # less than one number more for each update would be.
+    assert grown[1] - grown[0] <= 8 * 2 * (4000 - 20) + 50_000
     assert grown[0] < 100_000
     # A batch that comes in unequal parts needs no new buffers for each update.
     few, many = (rng.integers(8000, size=(2, n, 2500)) for n in (2, 12))

@@ -59,6 +59,7 @@ W = MODEL.init(0)
 V = LOGISTIC.init(0) + 0.1
 DATA = Dataset(X, Y, X[:6], Y[:6])
 SCHEDULE = Schedule([Stage(1, 0.1, 4), Stage(1, 0.05, 4)])
+DECAY = {"learning_rate": 0.1, "batch_size": 4, "n_epochs": 3, "final": 0.01}
 GRADIENTS = np.random.default_rng(1).standard_normal((12, 5))
 WELL = energies.DoubleWell()
 WELLS = energies.GaussianWells()
@@ -125,19 +126,34 @@ CALLS = {
         noise.adam_square_root_rule,
         {"factor": 2, "learning_rate": 0.1, "b1": 0.9, "b2": 0.99, "eps": 1e-8},
     ),
-    "schedules.Stage": (Stage, {"n_epochs": 1, "learning_rate": 0.1, "batch_size": 4}),
+    "schedules.Stage": (Stage, {"n_epochs": 1, "learning_rate": 0.1, "batch_size": 4, "final_learning_rate": 0.2}),
     "schedules.Schedule": (Schedule, {"stages": [Stage(1, 0.1, 4)]}),
     "schedules.Schedule.stage_at": (SCHEDULE.stage_at, {"epoch": 1}),
     "schedules.Schedule.n_updates": (SCHEDULE.n_updates, {"n_train": 100, "drop_last": True}),
-    "schedules.Schedule.noise_scale": (SCHEDULE.noise_scale, {"n_train": 100, "momentum": 0.5}),
-    "schedules.Schedule.table": (SCHEDULE.table, {"n_train": 100, "momentum": 0.5}),
+    "schedules.Schedule.noise_scale": (SCHEDULE.noise_scale, {"n_train": 100, "momentum": 0.5, "at": "end"}),
+    "schedules.Schedule.table": (SCHEDULE.table, {"n_train": 100, "momentum": 0.5, "by": "examples", "max_rows": 2}),
+    "schedules.Schedule.by_examples": (SCHEDULE.by_examples, {"n_train": 100}),
+    "schedules.Schedule.part": (SCHEDULE.part, {"start": 0, "stop": 1}),
+    "schedules.Schedule.to_json": (SCHEDULE.to_json, {}),
+    "schedules.Schedule.from_json": (Schedule.from_json, {"text": SCHEDULE.to_json()}),
+    "schedules.Schedule.from_learning_rates": (
+        Schedule.from_learning_rates,
+        {"learning_rates": (0.1, 0.2), "batch_size": 4, "moving": True},
+    ),
+    "schedules.Stage.to_dict": (Stage(1, 0.1, 4).to_dict, {}),
+    "schedules.Stage.learning_rates": (Stage(1, 0.1, 4, 0.2).learning_rates, {"n_updates": 5, "start": 1, "stop": 3}),
+    "schedules.linear_decay": (schedules.linear_decay, DECAY),
+    "schedules.cosine_decay": (schedules.cosine_decay, DECAY),
+    "schedules.exponential_decay": (schedules.exponential_decay, DECAY),
+    "schedules.warmup_stable_decay": (schedules.warmup_stable_decay, DECAY | {"n_warm_up": 1, "n_decay": 1}),
+    "schedules.warm_up": (schedules.warm_up, {"schedule": SCHEDULE, "n_epochs": 1, "start": 0.01}),
     "schedules.step_decay": (
         schedules.step_decay,
         {"learning_rate": 0.1, "batch_size": 4, "milestones": (1, 2), "n_epochs": 3, "factor": 2},
     ),
     "schedules.grow_batch": (
         schedules.grow_batch,
-        {"schedule": SCHEDULE, "n_train": 100, "max_batch_size": 50, "n_drops": 1, "exact": False},
+        {"schedule": SCHEDULE, "n_train": 100, "max_batch_size": 50, "n_drops": 1, "rule": "linear", "multiple_of": 2},
     ),
     "schedules.scale_up": (
         schedules.scale_up,
@@ -291,8 +307,8 @@ CALLS = {
         datasets.make_blobs,
         {"n_train": 10, "n_test": 10, "n_features": 3, "n_classes": 2, "spread": 1.0, "rng": 0},
     ),
-    "training.train": (training.train, TRAIN | {"rng": 0}),
-    "fast.train": (fast.train, TRAIN | {"rngs": [0, 1]}),
+    "training.train": (training.train, TRAIN | {"rng": 0, "state": sgd(0.9).init(W)}),
+    "fast.train": (fast.train, TRAIN | {"rngs": [0, 1], "state": [sgd(0.9).init(W)] * 2}),
     "fast.Trainer": (
         fast.Trainer,
         {"model": MODEL, "X": X, "y": Y, "optimizer": sgd(0.9), "params": np.stack([W, W]), "l2": 0.1},
@@ -311,7 +327,21 @@ CALLS |= {
 
 HOSTILE = [
     *(None, True, False, np.True_, "1", b"1", "", "reshuffle", 1j, np.complex128(1), Decimal("0.5"), Fraction(1, 3), object()),
-    *(0, 1, -1, 2, 3, 7, 10**30, -(10**30), 10**400, Fraction(10**400), np.int8(5), np.uint64(2**63 + 1), np.timedelta64(3, "s")),
+    *(
+        0,
+        1,
+        -1,
+        2,
+        3,
+        7,
+        10**30,
+        -(10**30),
+        10**400,
+        Fraction(10**400),
+        np.int8(5),
+        np.uint64(2**63 + 1),
+        np.timedelta64(3, "s"),
+    ),
     *(
         0.0,
         -0.0,
@@ -330,7 +360,7 @@ HOSTILE = [
         float("inf"),
         -float("inf"),
     ),
-    *(np.float16(6e4), np.float16("nan"), np.float32(1e38), np.float32(0.1), np.longdouble("1e4000"), np.longdouble("0.5")),
+    *(np.float16(6e4), np.float16("nan"), np.float32(1e38), np.float32(0.1), np.finfo(np.longdouble).max, np.longdouble("0.5")),
     *(
         (),
         (1,),
@@ -502,6 +532,7 @@ INTERNAL = {
     "scaling.past_tenth",
     "training.check_arguments",
     "optimizers.step_of",
+    "optimizers.state_for",
 }  # on arguments already checked
 
 

@@ -14,7 +14,7 @@ import sgdnoise
 
 PACKAGE = Path(sgdnoise.__file__).parent
 
-# Each module may import those named here and the private `_checks` and `_files`; nothing points up.
+# Each module may import those named here and the private `_checks`, `_files` and `_signals`; nothing points up.
 ALLOWED = {
     "noise": set(),
     "schedules": {"noise"},
@@ -35,10 +35,12 @@ ALLOWED = {
     "_in_place": {"optimizers"},
     "_stack": {"_in_place"},
     "fast": {"_in_place", "_stack", "sampling", "training"},
-    "cli": {"scaling", "schedules", "reproduce", "__version__"},
+    "_plan": {"scaling", "schedules", "reproduce"},
+    "cli": {"_plan", "scaling", "reproduce", "__version__"},
     "__main__": {"cli"},
     "_checks": set(),
     "_files": set(),
+    "_signals": set(),
 }
 
 
@@ -53,13 +55,13 @@ ROOMS = {
 }
 """What each room of `reproduce`, a folder or a module, may import of the others: runner on figures on tasks on engine."""
 
-COMPUTES = {"engine": {"_checks", "_files"}, "tasks": set(ALLOWED) - {"cli", "__main__", "scaling"}}
+COMPUTES = {"engine": {"_checks", "_files", "_signals"}, "tasks": set(ALLOWED) - {"cli", "__main__", "scaling"}}
 """What those rooms may import of the package above: the engine knows no physics."""
 
 
 def siblings_imported(path, level=1):
     """Siblings that a module imports when it runs; imports for type checkers only do not count."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = {
         id(node)
         for block in ast.walk(tree)
@@ -70,7 +72,7 @@ def siblings_imported(path, level=1):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level == level and id(node) not in skipped:
             found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-    return found - {"_checks", "_files"}
+    return found - {"_checks", "_files", "_signals"}
 
 
 def out_of_order(reproduce):
@@ -82,7 +84,7 @@ def out_of_order(reproduce):
         wrong += [f"{room}: {name}" for name in siblings_imported(path, depth) - ROOMS[room] - {room}]
         if folder in COMPUTES:
             wrong += [f"{room}: ...{name}" for name in siblings_imported(path, depth + 1) - COMPUTES[folder]]
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         wrong += [
             f"{room}: sgdnoise by its own name" for _ in re.findall(r"^\s*(?:from|import) sgdnoise\b", text, re.MULTILINE)
         ]
@@ -90,7 +92,7 @@ def out_of_order(reproduce):
 
 
 def top_level_imports(path):
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     return names + [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
 
@@ -134,7 +136,7 @@ def test_runner_on_figures_on_tasks_on_engine():
 def test_an_import_against_the_order_is_found(tmp_path, path, line, found):
     copy = tmp_path / "reproduce"
     shutil.copytree(PACKAGE / "reproduce", copy)
-    with open(copy / path, "a") as file:
+    with open(copy / path, "a", encoding="utf-8") as file:
         file.write(f"\n\ndef later():\n    {line.strip()}\n")
     assert out_of_order(copy) == [found]
 
@@ -148,7 +150,7 @@ def test_only_numpy_scipy_and_the_standard_library_at_the_top_of_a_module():
 
 def test_every_public_name_is_there_and_documented():
     assert set(sgdnoise.__all__) <= set(dir(sgdnoise))
-    tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]  # for type checkers
     assert {alias.name for node in imports if node.module for alias in node.names} == set(sgdnoise.__all__)
     assert {alias.name for node in imports if not node.module for alias in node.names} == set(sgdnoise._PUBLIC)
@@ -182,3 +184,19 @@ def test_global_random_state_is_left_alone():
         sgdnoise.LogisticRegression(20), data, sgdnoise.Schedule([sgdnoise.Stage(1, 0.1, 10)]), sgdnoise.sgd(), rng=0
     )
     np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_the_map_names_every_module():
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("## The map")[2].partition("## ")[0]
+    named = {name.split(".")[-1] for name in re.findall(r"`([\w.]+)`", table)}
+    rooms = {path.name for path in (PACKAGE / "reproduce").iterdir() if (path / "__init__.py").exists()}
+    assert set(ALLOWED) - {"__main__"} | rooms | {"testing", "data"} <= named
+
+
+def test_the_version_stands_in_one_place():
+    root = PACKAGE.parent
+    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+)", changelog, flags=re.MULTILINE)[1] == sgdnoise.__version__
+    for name in ("pyproject.toml", "CITATION.cff"):
+        assert sgdnoise.__version__ not in (root / name).read_text(encoding="utf-8"), name

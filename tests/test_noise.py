@@ -480,7 +480,8 @@ def test_what_floating_point_cannot_hold_is_refused_without_a_warning(call, mess
 
 
 @pytest.mark.parametrize(
-    "value", [np.timedelta64(3, "s"), np.ma.masked_array([1.0, 2.0], [0, 1]), np.ma.masked, np.ones((1, 1)).view(np.matrix), b"1"]
+    "value",
+    [np.timedelta64(3, "s"), np.ma.masked_array([1.0, 2.0], [0, 1]), np.ma.masked, np.ones((1, 1)).view(np.matrix), b"1"],
 )
 def test_what_is_no_number_is_refused(value):
     for i, name in enumerate(("learning_rate", "batch_size", "n_train")):

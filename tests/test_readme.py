@@ -18,7 +18,7 @@ from sgdnoise.reproduce.runner import draw
 
 ROOT = Path(__file__).parent.parent
 renderer = runpy.run_path(str(ROOT / "tutorials/render.py"))
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("block", re.findall(r"```console\n\$ sgdnoise (.*?)```", README, flags=re.DOTALL))
@@ -43,7 +43,7 @@ def test_the_doctest_block_runs():
 
 
 def test_the_figures_numbers_are_those_of_the_committed_run():
-    record = json.loads((ROOT / "tutorials/figures/fig2.json").read_text())
+    record = json.loads((ROOT / "tutorials/figures/fig2.json").read_text(encoding="utf-8"))
     assert isinstance(draw(record), Figure)
     assert record["scale"] == "default"
     result = from_json(fig2.Result, record)
@@ -62,5 +62,5 @@ def test_the_verdicts_are_those_of_the_committed_figures():
 
 def test_relative_links_lead_somewhere():
     for page in ROOT.glob("*.md"):
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), (page.name, target)

@@ -132,12 +132,12 @@ def test_the_page_says_how_it_was_made():
 
 def test_records_are_read_from_files_and_what_is_none_is_left_out(tmp_path):
     for made in RECORDS:
-        (tmp_path / f"{made['figure']}.json").write_text(json.dumps(made))
-    (tmp_path / "fig1-quick.json").write_text(json.dumps(record("fig1", FAILS, scale="quick")))
+        (tmp_path / f"{made['figure']}.json").write_text(json.dumps(made), encoding="utf-8")
+    (tmp_path / "fig1-quick.json").write_text(json.dumps(record("fig1", FAILS, scale="quick")), encoding="utf-8")
     assert read_records(tmp_path, FIGURES, "default") == RECORDS
     assert [made["scale"] for made in read_records(tmp_path, FIGURES, "quick")] == ["quick"]
     for text in ('{"figure": "sgld"', "[]", json.dumps(record("fig2", FAILS)), '{"figure": "sgld", "scale": "default"}'):
-        (tmp_path / "sgld.json").write_text(text)
+        (tmp_path / "sgld.json").write_text(text, encoding="utf-8")
         assert read_records(tmp_path, FIGURES, "default") == RECORDS
     assert read_records(tmp_path / "nowhere", FIGURES, "default") == []
 
@@ -160,7 +160,7 @@ def test_the_committed_page_and_pictures_are_those_of_the_committed_numbers():
     folder = ROOT / "tutorials/figures"
     records = read_records(folder, FIGURES, "default")
     assert [made["figure"] for made in records] == [name for name in FIGURES if (folder / f"{name}.png").exists()]
-    assert (ROOT / "tutorials/reproduction.md").read_text() == report(records, FIGURES, "figures")
+    assert (ROOT / "tutorials/reproduction.md").read_text(encoding="utf-8") == report(records, FIGURES, "figures")
     for made in records:
         assert isinstance(draw(made), Figure)
         words = [verdict["word"] for verdict in made["verdicts"]]
@@ -199,8 +199,8 @@ NO_RECORDS = {
 
 @pytest.mark.parametrize("what", NO_RECORDS)
 def test_what_cannot_be_reported_is_left_out(tmp_path, what):
-    (tmp_path / "fig1.json").write_text(json.dumps(NO_RECORDS[what]))
-    (tmp_path / "fig2.json").write_text(json.dumps(RECORDS[1]))
+    (tmp_path / "fig1.json").write_text(json.dumps(NO_RECORDS[what]), encoding="utf-8")
+    (tmp_path / "fig2.json").write_text(json.dumps(RECORDS[1]), encoding="utf-8")
     assert read_records(tmp_path, FIGURES, "default") == [RECORDS[1]]
 
 

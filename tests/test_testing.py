@@ -207,8 +207,8 @@ print(json.dumps(seen))
 
 def test_inputs_are_always_the_same_whatever_is_imported(tmp_path):
     """Hypothesis would mix the constants of a user's modules into its integers."""
-    (tmp_path / "full_of_constants.py").write_text("A = " + repr(list(range(2, 999, 7))))
-    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "full_of_constants.py").write_text("A = " + repr(list(range(2, 999, 7))), encoding="utf-8")
+    (tmp_path / "empty.py").write_text("", encoding="utf-8")
     seen = []
     for module in ("full_of_constants", "empty"):
         command = [sys.executable, "-c", RECORD.format(module=module), tmp_path]

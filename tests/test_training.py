@@ -1,6 +1,7 @@
 """The training loop: against an independent solution, its record, its reproducibility, and divergence."""
 
 import pickle
+import re
 import warnings
 from functools import partial
 from itertools import repeat
@@ -400,7 +401,7 @@ def test_a_callback_costs_the_same_in_every_epoch(training):
     """All that it is given are views of a few arrays, which double as they fill up; so a run is not quadratic in the epochs."""
     seen = []
     history = thousand_epochs(seen.append, training)
-    columns = [name for name in vars(history) if name not in ("params", "diverged")]
+    columns = [name for name in vars(history) if name not in ("params", "diverged", "state")]
     assert [len(h.epoch) for h in seen] == list(range(1, 1001))
     for name in columns:
         buffers = {getattr(h, name).base.__array_interface__["data"][0] for h in seen}
@@ -416,6 +417,8 @@ def test_a_callback_costs_the_same_in_every_epoch(training):
 def test_a_callback_cannot_change_the_run(training):
     def meddle(history):
         history.params[:] = 0
+        for state in history.state if isinstance(history.state, list) else [history.state]:
+            state.trace[:] = 1e9
         for name in ("train_loss", "epoch", "test_accuracy"):
             with pytest.raises(ValueError, match="read-only"):
                 getattr(history, name)[...] = 0
@@ -423,7 +426,7 @@ def test_a_callback_cannot_change_the_run(training):
     arguments = (MODEL, DATA, SCHEDULE, sgd(0.9))
     history, expected = training(*arguments, callback=meddle), training(*arguments)
     for name, value in vars(expected).items():
-        np.testing.assert_array_equal(getattr(history, name), value)
+        np.testing.assert_equal(getattr(history, name), value)
 
 
 def test_a_record_that_is_kept_can_be_pickled():
@@ -451,7 +454,7 @@ def test_a_test_set_can_be_left_out(training, on_divergence):
             assert getattr(history, name).shape == value.shape
             assert np.isnan(getattr(history, name)).all()
         else:
-            np.testing.assert_array_equal(getattr(history, name), value)
+            np.testing.assert_equal(getattr(history, name), value)
     assert len(seen) == 3
 
 
@@ -554,3 +557,227 @@ def test_a_model_needs_no_init_where_the_start_is_given():
     start = MODEL.init(0)
     given = [train(each, DATA, SCHEDULE, sgd(), params=start, rng=1).params for each in (model, MODEL)]
     np.testing.assert_array_equal(*given)
+
+
+# A learning rate that moves.
+
+MOVING = Schedule([Stage(2, 0.0, 6, 0.3), Stage(1, 0.3, 6), Stage(3, 0.3, 12, 0.02)])
+
+
+@pytest.mark.parametrize("optimizer", [sgd(), sgd(0.9), sgd(0.9, nesterov=True)], ids=["sgd", "momentum", "nesterov"])
+def test_a_unit_impulse_through_a_moving_rate(optimizer):
+    """With a_t = m^t (Nesterov: m^(t+1), and 1 + m at t = 0) the way is sum_t eps_t a_t, eps_t = eps + slope (t + 1/2)."""
+
+    class Impulse:
+        n_calls = 0
+
+        def loss_and_gradient(self, params, X, y, l2):
+            self.n_calls += 1
+            return 1.0, np.array([float(self.n_calls == 1)])
+
+        def evaluate(self, params, X, y):
+            return 1.0, 0.5
+
+    n, first, last, m = 2 * (len(DATA.X_train) // 6), 0.1, 0.4, optimizer.momentum
+    schedule = Schedule([Stage(2, first, 6, last)])
+    end = train(Impulse(), DATA, schedule, optimizer, params=np.zeros(1), rng=0).params[0]
+    slope = (last - first) / n
+    weights, ramp = (1 - m**n) / (1 - m), (m - n * m**n + (n - 1) * m ** (n + 1)) / (1 - m) ** 2  # sums of m^t and t m^t
+    way = (first + slope / 2) * weights + slope * ramp
+    if optimizer.nesterov:
+        way = (first + slope / 2) + m * way
+    assert end == pytest.approx(-way, rel=1e-12)
+    wrong = -first * weights  # a rate that stays where it began
+    assert abs(end - wrong) > 0.01 * abs(wrong) or m == 0
+
+
+@pytest.mark.parametrize("optimizer", [sgd(), sgd(0.9), sgd(0.5, nesterov=True), adam()], ids=repr)
+def test_both_loops_follow_a_rate_that_moves(optimizer):
+    if optimizer == adam():
+        schedule = Schedule([Stage(s.n_epochs, s.ends[0] / 10, s.batch_size, s.ends[1] / 10) for s in MOVING])
+    else:
+        schedule = MOVING
+    fast_one = fast.train(MODEL, DATA, schedule, optimizer, rngs=[3, 4])
+    for i, seed in enumerate((3, 4)):
+        reference, replica = train(MODEL, DATA, schedule, optimizer, rng=seed), fast_one.replica(i)
+        np.testing.assert_allclose(replica.params, reference.params, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(replica.train_loss, reference.train_loss, rtol=1e-9)
+        np.testing.assert_array_equal(replica.learning_rate, reference.learning_rate)
+    flat = Schedule([Stage(s.n_epochs, sum(s.ends) / 2, s.batch_size) for s in schedule])
+    assert np.abs(train(MODEL, DATA, flat, optimizer, rng=3).params - fast_one.params[0]).max() > 1e-3
+
+
+def test_the_history_has_the_mean_rate_of_each_epoch():
+    history = train(MODEL, DATA, MOVING, sgd(), rng=0)
+    np.testing.assert_allclose(history.learning_rate, [0.075, 0.225, 0.3, 0.3 - 0.28 / 6, 0.3 - 0.28 / 2, 0.02 + 0.28 / 6])
+
+
+def test_a_rate_that_moves_is_followed_update_by_update():
+    """With an optimizer that writes down what it is given."""
+    seen = []
+
+    def update(gradient, state, learning_rate):
+        seen.append(learning_rate)
+        return np.zeros_like(gradient), state
+
+    train(MODEL, DATA, MOVING, stateless(update), rng=0)
+    n = len(DATA.X_train)
+    counts = [stage.n_epochs * (n // stage.batch_size) for stage in MOVING]
+    expected = [
+        s.ends[0] + (s.ends[1] - s.ends[0]) * (t + 0.5) / k for s, k in zip(MOVING, counts, strict=True) for t in range(k)
+    ]
+    np.testing.assert_allclose(seen, expected, rtol=1e-12)
+    assert all(type(rate) is float for rate in seen)
+
+
+def test_a_run_that_diverges_says_at_which_rate():
+    schedule = Schedule([Stage(2, 0.1, 6), Stage(8, 0.1, 6, 1e6)])
+    errors = []
+    for training in (
+        lambda: train(MODEL, DATA, schedule, sgd(), rng=0),
+        lambda: fast.train(MODEL, DATA, schedule, sgd(), rngs=[0]),
+    ):
+        with pytest.raises(DivergenceError) as caught:
+            training()
+        errors.append(caught.value)
+    one, other = errors
+    assert (one.epoch, one.update) == (other.epoch, other.update)
+    assert one.learning_rate == pytest.approx(other.learning_rate)
+    per_epoch = len(DATA.X_train) // 6
+    at = one.update - 2 * per_epoch  # the loss is that before the update
+    assert at % per_epoch
+    assert one.learning_rate == pytest.approx(schedule.stages[1].learning_rates(8 * per_epoch)[at])
+
+
+# Going on.
+
+
+def heavy_ball():
+    """An optimizer of the user's own, whose state is a dict."""
+
+    def update(gradient, state, learning_rate):
+        velocity = 0.8 * state["velocity"] - learning_rate * gradient
+        return velocity, {"velocity": velocity, "n": state["n"] + 1}
+
+    return Optimizer(lambda params: {"velocity": np.zeros_like(params), "n": 0}, update)
+
+
+GOING_ON = {"sgd": sgd(), "momentum": sgd(0.9), "nesterov": sgd(0.9, nesterov=True), "adam": adam(), "custom": heavy_ball()}
+
+
+@pytest.mark.parametrize("optimizer", GOING_ON)
+def test_three_epochs_and_three_more_are_six(optimizer):
+    optimizer = GOING_ON[optimizer]
+    schedule = Schedule([Stage(2, 0.05, 6), Stage(1, 0.05, 6, 0.02), Stage(1, 0.02, 12), Stage(2, 0.02, 12, 0.0)])
+    whole, rng = train(MODEL, DATA, schedule, optimizer, l2=1e-3, rng=5), np.random.default_rng(5)
+    first = train(MODEL, DATA, schedule.part(0, 3), optimizer, l2=1e-3, rng=rng)
+    rest = train(MODEL, DATA, schedule.part(3, 6), optimizer, l2=1e-3, rng=rng, params=first.params, state=first.state)
+    np.testing.assert_array_equal(rest.params, whole.params)
+    np.testing.assert_equal(rest.state, whole.state)
+    np.testing.assert_array_equal(np.concatenate([first.train_loss, rest.train_loss]), whole.train_loss)
+    if optimizer != sgd():
+        rng = np.random.default_rng(5)
+        forgetful = train(MODEL, DATA, schedule.part(0, 3), optimizer, l2=1e-3, rng=rng)
+        forgetful = train(MODEL, DATA, schedule.part(3, 6), optimizer, l2=1e-3, rng=rng, params=forgetful.params)
+        assert np.abs(forgetful.params - whole.params).max() > 1e-4
+
+    rngs = [np.random.default_rng(seed) for seed in (5, 6)]
+    begun = fast.train(MODEL, DATA, schedule.part(0, 3), optimizer, l2=1e-3, rngs=rngs)
+    ended = fast.train(MODEL, DATA, schedule.part(3, 6), optimizer, l2=1e-3, rngs=rngs, params=begun.params, state=begun.state)
+    np.testing.assert_allclose(ended.params[0], whole.params, rtol=1e-9, atol=1e-12)
+    # From the one loop to the other.
+    rng = np.random.default_rng(6)
+    train(MODEL, DATA, schedule.part(0, 3), optimizer, rng=rng)  # for the generator
+    across = begun.replica(1)
+    across = train(MODEL, DATA, schedule.part(3, 6), optimizer, l2=1e-3, rng=rng, params=across.params, state=across.state)
+    np.testing.assert_allclose(across.params, ended.params[1], rtol=1e-9, atol=1e-12)
+
+
+def test_a_callback_can_save_what_is_needed_to_go_on():
+    saved = []
+    whole = train(
+        MODEL, DATA, Schedule([Stage(4, 0.05, 6)]), adam(), rng=5, callback=lambda h: saved.append((h.params, h.state))
+    )
+    assert [state.n_updates for _, state in saved] == whole.n_updates.tolist()
+    np.testing.assert_equal(saved[-1][1], whole.state)
+
+
+@pytest.mark.parametrize(
+    ("training", "state", "error", "message"),
+    [
+        (partial(train, optimizer=sgd()), 3, TypeError, "state must be of type SgdState, as sgd(momentum=0.0, nesterov=False) makes, got int"),
+        (partial(train, optimizer=sgd()), adam().init(np.zeros(9)), TypeError, "state must be of type SgdState"),
+        (partial(train, optimizer=adam()), sgd().init(np.zeros(9)), TypeError, "state must be of type AdamState"),
+        (partial(train, optimizer=sgd()), sgd().init(np.zeros(8)), ValueError, "state.trace must be a float32 or float64 array of shape (9,), got shape (8,)"),
+        (partial(fast.train, optimizer=sgd(0.5), rngs=[0]), sgd().init(np.zeros(9)), TypeError, "state must be of type SgdState"),
+        (partial(fast.train, optimizer=sgd(0.5), rngs=[0, 1]), [sgd().init(np.zeros(9))], ValueError, "state must be a sequence of 2, as History.state gave, got one of 1"),
+        (partial(fast.train, optimizer=sgd(0.5), rngs=[0]), 3, TypeError, "state must be a sequence of what History.state gave, got 3 of type int"),
+        (partial(train, optimizer=adam()), adam().init(np.zeros(9))._replace(n_updates=-1), ValueError, "state.n_updates must be an integer, at least 0, got -1"),
+        (partial(train, optimizer=adam()), adam().init(np.zeros(9))._replace(n_updates=True), TypeError, "state.n_updates must be an integer"),
+        (partial(train, optimizer=adam()), adam().init(np.zeros(9))._replace(mean=3), TypeError, "state.mean must be a float32 or float64 array"),
+        (
+            partial(fast.train, optimizer=adam(), rngs=[0, 1]),
+            [adam().init(np.zeros(9)), adam().init(np.zeros(9))._replace(n_updates=3)],
+            ValueError,
+            "state must be of replicas after equally many updates, got [0, 3]",
+        ),
+    ],
+)  # fmt: skip
+def test_a_state_that_does_not_fit_is_refused(training, state, error, message):
+    with pytest.raises(error, match="^" + re.escape(message)):
+        training(MODEL, DATA, SCHEDULE, state=state)
+
+
+def test_a_state_is_not_changed_and_may_be_of_another_precision():
+    def update(gradient, state, learning_rate):
+        state["v"] += gradient  # in place
+        state["n"] += 1
+        return -learning_rate * state["v"], state
+
+    in_place = Optimizer(lambda params: {"v": np.zeros_like(params), "n": 0}, update)
+    state = {"v": np.ones(9), "n": 5}
+    for training in (partial(train, rng=0, state=state), partial(fast.train, rngs=[0], state=[state])):
+        results = [training(MODEL, DATA, SCHEDULE, in_place).params for _ in range(2)]
+        np.testing.assert_array_equal(*results)
+        np.testing.assert_equal(state, {"v": np.ones(9), "n": 5})
+    start = MODEL.init(0, np.float32)
+    for optimizer in (sgd(0.9), adam()):
+        wide = optimizer.init(np.zeros(9))
+        assert train(MODEL, DATA, SCHEDULE, optimizer, params=start, state=wide, rng=0).params.dtype == np.float32
+        assert fast.train(MODEL, DATA, SCHEDULE, optimizer, params=start, state=[wide], rngs=[0]).params.dtype == np.float32
+
+
+def test_a_state_may_be_what_cannot_be_copied():
+    counting = Optimizer(lambda params: (0.5 for _ in repeat(None)), lambda g, state, rate: (-rate * next(state) * g, state))
+    for training in (partial(train, rng=0), partial(fast.train, rngs=[0])):
+        assert np.isfinite(training(MODEL, DATA, SCHEDULE, counting).params).all()
+
+
+@pytest.mark.parametrize("optimizer", [sgd(0.9), adam()], ids=["momentum", "adam"])
+@pytest.mark.parametrize("on_divergence", ["raise", "stop"])
+def test_where_a_run_diverges_its_state_is_that_of_its_parameters(optimizer, on_divergence):
+    schedule = Schedule([Stage(1, 0.01, 6), Stage(3, 1e4, 6)])
+    found = []
+    for training in (partial(train, rng=0), partial(fast.train, rngs=[0])):
+        try:
+            history = training(MODEL, DATA, schedule, optimizer, on_divergence=on_divergence)
+        except DivergenceError as error:
+            history = error.history
+        found.append(history.replica(0) if isinstance(history.diverged, np.ndarray) else history)
+    reference, replica = found
+    assert reference.diverged
+    np.testing.assert_allclose(replica.params, reference.params, rtol=1e-9)
+    for one, other in zip(replica.state, reference.state, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_a_rate_that_moves_over_many_updates_and_blocks():
+    """More updates in an epoch than the fast loop hands over at once, or gathers at once."""
+    data, model = make_blobs(2400, 20, rng=1), LogisticRegression(2, 3)
+    schedule = Schedule([Stage(2, 0.0, 8, 0.5), Stage(1, 0.5, 12, 0.01)])
+    reference, replicas = (
+        train(model, data, schedule, sgd(0.9), rng=3),
+        fast.train(model, data, schedule, sgd(0.9), rngs=[3, 4]),
+    )
+    assert 2 * fast._SEGMENT < 2400 // 8
+    np.testing.assert_allclose(replicas.params[0], reference.params, rtol=1e-9)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgdnoise.cli import main
+from sgdnoise.__main__ import main
 from sgdnoise.reproduce import Control, Verdict, runner
 from sgdnoise.reproduce.engine.verdicts import estimate
 

@@ -183,7 +183,7 @@ for cap in (5120, 16_000):
     print(grown.table(N, momentum=m))
     print(f"{grown.n_updates(N)} updates; g over that of the decaying schedule: {listed}\n")
 saved = grow_batch(decay, N, max_batch_size=5120).n_updates(N) - grown.n_updates(N)
-exact_growth = grow_batch(decay, N, exact=True)
+exact_growth = grow_batch(decay, N, rule="exact")
 assert exact_growth.stages[-1].batch_size == 12_144
 assert np.allclose(exact_growth.noise_scale(N), decay.noise_scale(N), rtol=1e-3)
 assert decay.n_updates(N) == 78_000
@@ -192,7 +192,7 @@ assert np.isclose(kept[-1], (N - 16_000) / (N - 128))
 
 # %% [markdown]
 # It would save 240 of 29040 updates, and by the rule that keeps $\varepsilon/B$ cost another quarter of the noise in the last
-# stage: 68% of the decaying schedule's $g$ would be left, and not 90%. (Growth at exact g, `grow_batch(..., exact=True)`,
+# stage: 68% of the decaying schedule's $g$ would be left, and not 90%. (Growth at exact g, `grow_batch(..., rule="exact")`,
 # would go to 12144, and make an epoch there a third longer on that clock.) That is a cost in noise; harm from it has not been
 # seen, [at full scale](reproduction.md) either, and $N/10$ is a convention. At $N/10$ a tenth of $g$ is lost, and there is
 # hardly anything left to win. The updates are in the first stage. To save those, start with a larger batch and a larger

@@ -76,7 +76,8 @@ def scripts() -> list[Path]:
 
 def title(script: Path) -> str:
     """Return the first heading of a script."""
-    return next(line.removeprefix("# # ") for line in script.read_text().splitlines() if line.startswith("# # "))
+    lines = script.read_text(encoding="utf-8").splitlines()
+    return next(line.removeprefix("# # ") for line in lines if line.startswith("# # "))
 
 
 def split(source: str) -> list[Cell]:
@@ -167,7 +168,7 @@ def render(script: Path, out: Path = HERE) -> str:
 
     from sgdnoise.reproduce.figures.style import figure_style
 
-    source = script.read_text()
+    source = script.read_text(encoding="utf-8")
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": str(script)}
     blocks: list[str] = []
     n_figures = 0
@@ -191,7 +192,7 @@ def render(script: Path, out: Path = HERE) -> str:
             for figure, alt in zip(figures, alt_texts, strict=True):
                 n_figures += 1
                 name = f"figures/{script.stem}_{n_figures}.png"
-                plt.figure(figure).savefig(out / name, metadata={"Software": None})
+                plt.figure(figure).savefig(out / name)
                 plt.close(figure)
                 blocks.append(f"![{alt}]({name})")
     notice = f"*Rendered from [{script.name}]({script.name}) by `python tutorials/render.py`; edit that, not this page.*"
@@ -223,10 +224,10 @@ def main() -> None:
             for old in (args.out / "figures").glob(f"{script.stem}_*.png"):
                 if f"(figures/{old.name})" not in page:
                     old.unlink()
-            (args.out / f"{script.stem}.md").write_text(page)
+            (args.out / f"{script.stem}.md").write_text(page, encoding="utf-8", newline="\n")
     readme = HERE.parent / "README.md"
     if not args.names or "README" in args.names:
-        readme.write_text(with_verdicts(readme.read_text()))
+        readme.write_text(with_verdicts(readme.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

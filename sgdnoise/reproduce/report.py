@@ -39,7 +39,7 @@ def read_records(directory: Path, figures: Iterable[str], scale: str) -> list[di
     records = []
     for name in figures:
         try:
-            record = json.loads((directory / f"{stem(name, scale)}.json").read_text())
+            record = json.loads((directory / f"{stem(name, scale)}.json").read_text(encoding="utf-8"))
             if (record["figure"], record["scale"]) == (name, scale) and verdicts(record):
                 report([record], [name])
                 table([record])
@@ -97,7 +97,7 @@ def report(records: Sequence[Record], figures: Sequence[str], folder: str | os.P
     figures : sequence of str
         Names of all figures there are, so that the page can say that it has all, or which are missing.
     folder : path, default ""
-        Where the pictures are, seen from the page.
+        Where the pictures are, seen from the page; of a whole path the pictures get the ``file:`` address.
 
     Returns
     -------
@@ -108,7 +108,8 @@ def report(records: Sequence[Record], figures: Sequence[str], folder: str | os.P
     for record in records:
         claims = verdicts(record)
         title = record["title"].replace("[", "(").replace("]", ")")
-        picture = quote((Path(folder) / f"{stem(record['figure'], record['scale'])}.png").as_posix())
+        path = Path(folder) / f"{stem(record['figure'], record['scale'])}.png"
+        picture = path.as_uri() if path.is_absolute() else quote(os.fsencode(path.as_posix()))
         shown = f"![{title}; {sum(v.holds for v in claims)} of {len(claims)} claims hold.]({picture})"
         how = command([record["figure"]], record["scale"], record["engine"])
         made = f"`{how}`: {_duration(record['run']['task_time_s'])} of computing."

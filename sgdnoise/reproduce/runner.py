@@ -136,7 +136,7 @@ def run_figures(
     if executor is not None and jobs is not None:
         raise ValueError(f"jobs must be left out where an executor is given, got {jobs!r}; the executor has its own workers")
     jobs = n_cpus() if jobs is None else check.integer("jobs", jobs)
-    out, log, say = Path(out), cast(TextIO, _CarefulStream(progress or sys.stderr)), _careful_echo(echo)
+    out, log, say = Path(out), cast(TextIO, _CarefulStream(progress or sys.stderr or io.StringIO())), _careful_echo(echo)
     page = out / f"{stem('report', scale)}.md" if page is None else Path(page)
     for folder in (out / "runs", page.parent):
         _try_writing(folder)  # better now than after the first long run
@@ -185,7 +185,7 @@ def run_figures(
 
     if records := read_records(out, FIGURES, scale):
         with atomic_write(page) as file:
-            file.write(report(records, FIGURES, os.path.relpath(out, page.parent)).encode())
+            file.write(report(records, FIGURES, _seen_from(page.parent, out)).encode())
         say(f"\n{table(records)}\nwrote {page}")
     if failed:
         raise TaskError("; ".join(failed))
@@ -263,6 +263,14 @@ def _try_writing(folder: Path) -> None:
         pass
 
 
+def _seen_from(place: Path, folder: Path) -> str | Path:
+    """Return the path of a folder seen from another; between two drives of Windows there is none but the whole one."""
+    try:
+        return os.path.relpath(folder, place)
+    except ValueError:
+        return folder.resolve()
+
+
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("numpy", "scipy", "matplotlib")}
     return {"sgdnoise": __version__, "source": source_digest()[:8], "python": platform.python_version(), **packages}
@@ -271,7 +279,7 @@ def _versions() -> dict[str, str]:
 def _machine() -> dict[str, Any]:
     """Describe the machine without naming it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         cpu = platform.processor() or platform.machine()

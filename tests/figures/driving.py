@@ -40,5 +40,5 @@ def words(verdicts):
 
 def committed_words(name):
     """What the committed results of a figure say in words."""
-    record = json.loads((Path(__file__).parents[2] / f"tutorials/figures/{name}.json").read_text())
+    record = json.loads((Path(__file__).parents[2] / f"tutorials/figures/{name}.json").read_text(encoding="utf-8"))
     return words(map(Verdict.read, record["verdicts"]))

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 
 ENGINES = ("fast", "reference")
-"""What may train: `sgdnoise.fast`, or the readable loop. They agree up to rounding."""
+"""What may train: `sgdnoise.fast`, or the readable loop. Their updates agree up to rounding; what float32 makes of it in
+thousands of updates is another course, and statistics that differ by a hundredth or so, as between kernels of the BLAS."""
 
 Arrays = dict[str, np.ndarray]
 """The result of a task."""

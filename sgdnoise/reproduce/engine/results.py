@@ -133,6 +133,8 @@ def load(task: Task, directory: Path, progress: TextIO) -> Outcome | None:
         return None
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:  # np.load leaks a damaged file
+            if sum(member.file_size for member in file.zip.infolist()) > path.stat().st_size:
+                raise ValueError("it would unpack to more than it is, and none of ours is packed")
             arrays = {name: file[name] for name in file.files}
         owner, digest, seconds = (arrays.pop(name).item() for name in ("task", "digest", "seconds"))
         if owner == _identity(task) and digest == _digest(arrays):

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from pathlib import Path
 from typing import TextIO
 
+from ..._files import remove_leftovers
 from .contract import Arrays, Task
 from .results import Outcome, load, result_path, run_task, save, source_digest
 
@@ -40,6 +41,7 @@ class Sweep:
         self._failed: dict[Task, Exception] = {}
         self._running: dict[Future[Outcome], Task] = {}
         self._earlier: set[Task] = set()
+        remove_leftovers(directory)
         source_digest()  # of the code that was imported, so before a task gives anyone time to edit it
 
     def submit(self, tasks: Sequence[Task]) -> None:
@@ -93,7 +95,8 @@ class Sweep:
         """Wait for these tasks, and pass each on when it is finished; save whatever finishes meanwhile, too."""
         left = set(tasks)
         while left:
-            for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+            # On Windows Ctrl-C is heard between waits, and not while one goes on.
+            for future in wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED).done:
                 task = self._running.pop(future)
                 self._receive(task, future)
                 if task in left:
