@@ -11,6 +11,7 @@
 `fast`            the same loop, quick: many replicas at once, in place
 `gradient_noise`  measured noise: covariances, tr(S)/|G|^2, the largest curvature
 `stationary`      exact stationary laws of SGD and of Langevin dynamics on a quadratic loss
+`curves`          exact expected training curves of SGD under a schedule, on a quadratic and on linear regression
 `langevin`        Langevin dynamics: overdamped, underdamped, the equation of SGD, SGLD
 `normals`         cheap increments for them: Box-Muller in float32, random signs
 `boltzmann`       laws at rest and escape times, by quadrature
@@ -66,6 +67,7 @@ _PUBLIC = {
     "training": ("DivergenceError", "History", "train"),
     "fast": (),
     "stationary": (),
+    "curves": (),
     "langevin": (),
     "normals": (),
     "boltzmann": (),

@@ -1,6 +1,7 @@
 """The public names, for type checkers; `__init__.py` imports them when they are first used."""
 
 from . import boltzmann as boltzmann
+from . import curves as curves
 from . import datasets as datasets
 from . import energies as energies
 from . import fast as fast

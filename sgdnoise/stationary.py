@@ -17,13 +17,23 @@ agree with them to first or second order in l::
 
     dW = -h W dt + sqrt(l c) dB,   dW = -h (1 + l h/2) W dt + sqrt(l c) dB                                (`modified_equation`)
 
-Epoch reshuffling draws each example once an epoch. The means of two batches of an epoch have covariance -S/N, so that after k
-updates, with a = 1 - l h::
+Epoch reshuffling draws each example once an epoch, so that the means of two batches of an epoch have covariance -S/N, S that of
+the per-example gradients. After k updates, with v_j = l A^j b, along one direction::
 
-    V_k = a^(2k) V_0 + l^2 [(S/B) sum_{j<k} a^(2j) - (S/N) (sum_{j<k} a^j)^2]                           (`reshuffled_variance`)
+    X_k = A^k X_0 A^k' + (S/B) sum_{j<k} v_j v_j' - (S/N) (sum_{j<k} v_j) (sum_{j<k} v_j)'            (`reshuffled_covariance`)
 
-and V_n = V_0 fixes V_0. Euler-Maruyama on Langevin dynamics is SGD with noise of variance 2 T/(mu dt) at the learning rate
-mu dt, so that::
+and X_n = X_0 after the n updates of an epoch. SGD at rest may go round. Without momentum, A = I - l H and V = Cov w, it sweeps
+an area each update, and tells forwards from backwards by so many nats::
+
+    J = (A V - V A')/2,   sigma = -(1/2) sum_ik (C^-1)_ik C_ik (x_i - x_k)^2/(x_i + x_k - x_i x_k)
+                                                             (`probability_current`, `entropy_production`; x = l h, in H's axes)
+
+Both vanish if and only if H C = C H. Where the curvature is noisy, too, w is multiplied by 1 - l h_B, and P(|w| > t) falls as
+t^-alpha::
+
+    E |1 - l h_B|^alpha = 1                                                                                      (`tail_index`)
+
+Euler-Maruyama on Langevin dynamics is SGD with noise of variance 2 T/(mu dt) at the learning rate mu dt, so that::
 
     Cov w = T H^-1 (I - mu dt H/2)^-1                                                                   (`langevin_covariance`)
 
@@ -42,6 +52,8 @@ finite.
 
 References
 ----------
+P. Chaudhari, S. Soatto, "Stochastic gradient descent performs variational inference, converges to limit cycles for deep
+networks", ICLR 2018, arXiv:1710.11029.
 K. Liu, L. Ziyin, M. Ueda, "Noise and Fluctuation of Finite Learning Rate Stochastic Gradient Descent", ICML 2021,
 arXiv:2012.03636.
 Q. Li, C. Tai, W. E, "Stochastic Modified Equations and Dynamics of Stochastic Gradient Algorithms I", JMLR 2019,
@@ -55,23 +67,36 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, optimize
 
 from . import _checks as check
 from ._checks import Number
 
-_MOST_POWERS = 1 << 20  # powers that are added up one by one
+_MOST_DOUBLINGS = 2100  # from the smallest float past the largest
 
 
-def _matrix(name: str, value: object, n: int | None = None, *, definite: bool = False) -> np.ndarray:
+def _matrix(
+    name: str,
+    value: object,
+    n: int | None = None,
+    *,
+    definite: bool = False,
+    like: str = "hessian",
+    hint: str = "a flat or descending direction has no stationary law",
+) -> np.ndarray:
     """Check a positive (semi)definite matrix, or a number, which is a 1 by 1 matrix."""
     if isinstance(value, np.ndarray):
-        hint = "a flat or descending direction has no stationary law" if definite else ""
-        return check.symmetric_matrix(name, value, n, definite=definite, hint=hint)
+        return check.symmetric_matrix(name, value, n, definite=definite, hint=hint if definite else "")
     number = check.number(name, value, arrays=True, above=0 if definite else None, at_least=None if definite else 0)
     if n not in (None, 1):
-        raise ValueError(f"{name} must be an array of shape ({n}, {n}), as hessian is, got the number {value}")
+        raise ValueError(f"{name} must be an array of shape ({n}, {n}), as {like} is, got the number {value}")
     return np.array([[float(number)]])
+
+
+def _row(name: str, value: object, meaning: str, **bounds: Number) -> np.ndarray:
+    """Check a number, or a row of one or more; return a row of float64."""
+    length = max(1, value.size) if isinstance(value, np.ndarray) else 1
+    return np.atleast_1d(check.series(name, value, length, meaning, **bounds)).astype(np.float64)
 
 
 def _like(argument: object, covariance: np.ndarray) -> float | np.ndarray:
@@ -124,6 +149,24 @@ def max_stable_learning_rate(curvature: Number, momentum: Number = 0.0, *, neste
     return 2 * (1 + momentum) / (curvature * (1 + 2 * momentum) if check.flag("nesterov", nesterov) else curvature)
 
 
+def _limit(steepest: float, momentum: float, nesterov: bool) -> tuple[str, float]:
+    """Return the limit of stability in words, and in numbers."""
+    name = "2 (1 + m)/((1 + 2 m) h)" if nesterov else "2 (1 + m)/h"
+    return name, max_stable_learning_rate(steepest, momentum, nesterov=nesterov)
+
+
+def _stable(learning_rate: object, steepest: float, momentum: float, nesterov: bool, of: str) -> float:
+    """Check a learning rate against the limit of stability."""
+    limit = _limit(steepest, momentum, check.flag("nesterov", nesterov))
+    hint = f"updates along {of}, h={steepest:.6g}, are stable only below this limit"
+    return float(check.number("learning_rate", learning_rate, above=0, below=limit, hint=hint))
+
+
+def _weights(momentum: float, nesterov: bool) -> tuple[float, float]:
+    """Return p and q: with the gradient g and v = l a before it, v <- m v + l g and w <- w - p l g - q v."""
+    return (1 + momentum, momentum**2) if nesterov else (1.0, momentum)
+
+
 def sgd_covariance(
     hessian: Number, gradient_covariance: Number, learning_rate: float, *, momentum: float = 0.0, nesterov: bool = False
 ) -> float | np.ndarray:
@@ -150,13 +193,13 @@ def sgd_covariance(
         Var w = (l c/h) [(1 + m)^2 + m^2 (1 + m q)/(1 - m q)]/(2 (1 + m) - (1 + 2 m) x)                 (Nesterov)
 
     Both go to l c/(2 h (1 - m)) as l goes to 0, the law of the stochastic differential equation: g F/(2 N h) with the noise
-    scale g. They leave it at order l: momentum upwards, Nesterov's downwards if m is above 0.604. The law is exact at any
-    stable l, but the Lyapunov equation is solved in floating point: the relative error is some 1e-16/(l h) for the smallest
-    eigenvalue h, and grows likewise near the limit of stability. A learning rate so near to either end that nothing of the
-    solution is left is refused.
+    scale g. They leave it at order l: momentum upwards, Nesterov's downwards if m is above .6028, the root of
+    4 m^3 + 2 m^2 - m - 1. The law is exact at any stable l, but the Lyapunov equation is solved in floating point: the relative
+    error is some 1e-16/(l h) for the smallest eigenvalue h, and grows likewise near the limit of stability. A learning rate so
+    near to either end that nothing of the solution is left is refused.
 
     Convention: l multiplies the gradient of the MEAN loss. The noise is independent from update to update and does not depend
-    on w: for epoch reshuffling see `reshuffled_variance`.
+    on w: for epoch reshuffling see `reshuffled_covariance`.
 
     References
     ----------
@@ -175,13 +218,9 @@ def sgd_covariance(
     noise = _matrix("gradient_covariance", gradient_covariance, len(matrix))
     momentum = float(check.number("momentum", momentum, at_least=0, below=1))
     steepest = float(np.linalg.eigvalsh(matrix)[-1])
-    limit = max_stable_learning_rate(steepest, momentum, nesterov=nesterov)
-    name = "2 (1 + m)/((1 + 2 m) h)" if nesterov else "2 (1 + m)/h"
-    hint = f"updates along the hessian's largest eigenvalue, h={steepest:.6g}, are stable only below this limit"
-    learning_rate = float(check.number("learning_rate", learning_rate, above=0, below=(name, limit), hint=hint))
+    learning_rate = _stable(learning_rate, steepest, momentum, nesterov, "the hessian's largest eigenvalue")
 
-    # g = gradient, v = l a:  v <- m v + l g  and  w <- w - p l g - q v, in terms of the old v
-    p, q = (1 + momentum, momentum**2) if nesterov else (1.0, momentum)
+    p, q = _weights(momentum, nesterov)
     identity, scaled = np.eye(len(matrix)), learning_rate * matrix
     update = np.block([[identity - p * scaled, -q * identity], [scaled, momentum * identity]])
     kick = np.array([-p, 1.0])
@@ -190,6 +229,7 @@ def sgd_covariance(
             warnings.simplefilter("error", linalg.LinAlgWarning)
             joint = linalg.solve_discrete_lyapunov(update, np.kron(np.outer(kick, kick), learning_rate**2 * noise))
     except (linalg.LinAlgWarning, linalg.LinAlgError, ValueError):
+        name, limit = _limit(steepest, momentum, nesterov)
         ends = f"further from 0 and from {name}={limit:.6g}"
         raise ValueError(f"learning_rate must be {ends} for a solution in floating point, got {learning_rate}") from None
     check.number("the result", float(np.abs(joint).max()), hint=check.TOO_FAR)
@@ -252,39 +292,71 @@ def modified_equation(curvature: float, gradient_variance: float, learning_rate:
 
 
 @check.arithmetic
-def reshuffled_variance(
-    curvature: float, gradient_variance: float, learning_rate: float, batch_size: int, n_train: int, *, position: int = 0
-) -> float:
-    """Variance of a parameter under SGD with epoch reshuffling, about the minimum, once it is stationary.
+def reshuffled_covariance(
+    curvature: Number,
+    gradient_variance: Number,
+    learning_rate: float,
+    batch_size: int,
+    n_train: int,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    position: int = 0,
+) -> float | np.ndarray:
+    """Covariance of the parameters under SGD with epoch reshuffling, about the minimum, once it is stationary.
 
     Parameters
     ----------
-    curvature, learning_rate : float
-        h of the mean loss along this parameter, and l, positive and below 2/h.
-    gradient_variance : float
-        S, the variance of the per-EXAMPLE gradients, of divisor N - 1; at least 0.
+    curvature : number, or ndarray of shape (n_directions,) or (n_params, n_params)
+        h of the mean loss, of one direction or of several that share no noise; or the Hessian H.
+    gradient_variance : number, or ndarray of shape (n_directions,) or (n_params, n_params)
+        S, the variance of the per-EXAMPLE gradients, of divisor N - 1, at least 0, for all directions or for each; or with a
+        Hessian their covariance matrix: symmetric, positive semidefinite. It need not commute with H.
+    learning_rate : float
+        l, positive and below `max_stable_learning_rate` of the largest curvature.
     batch_size, n_train : int
         B, from 1 to N, and the training-set size N. B need not divide N: an epoch has n = N // B updates, and the N - n B
         examples left over, different ones each epoch, are dropped.
+    momentum, nesterov
+        As for `max_stable_learning_rate`. The accumulator is carried over from epoch to epoch.
     position : int, keyword-only, default 0
         k, the number of updates since the epoch began, from 0 to n. Both 0 and n are the end of an epoch.
 
+    Returns
+    -------
+    float or ndarray
+        The variance of a direction, an array of them, or the covariance matrix of the parameters, after k updates.
+
     Notes
     -----
-    With a = 1 - l h and the noise of k updates Q_k = (S/B) sum_{j<k} a^(2j) - (S/N) (sum_{j<k} a^j)^2,
-    V_0 = l^2 Q_n/(1 - a^(2n)) and V_k = a^(2k) V_0 + l^2 Q_k, whether or not B divides N. To avoid cancellation Q_k is
-    computed as follows, in closed form from 2^20 updates on::
+    With X_k the covariance of (w, l a), A and b as in the module's introduction, and v_j = l A^j b, which is what is left of a
+    kick j updates after it::
 
-        Q_k = (S/B) sum_{j<k} (a^j - mean)^2 + (S/(k B)) (sum_{j<k} a^j)^2 (N - k B)/N
+        X_k = A^k X_0 A^k' + Q_k,   X_0 = X_n,   Q_k = (S/B) sum_{j<k} v_j v_j' - (S/N) (sum_{j<k} v_j) (sum_{j<k} v_j)'
+
+    It is exact for any n, and whether or not B divides N. To lose no digits, and to take no time where n is large, runs of
+    updates are joined, k doubling: of each, I - A^k, the mean of its v_j and their scatter about the mean are kept, since::
+
+        Q_k = (S/B) sum_{j<k} (v_j - mean) (v_j - mean)' + (S/(k B)) (sum_{j<k} v_j) (sum_{j<k} v_j)' (N - k B)/N
 
     The second part is the noise of the examples not seen yet. It rises and falls like a bridge: the variance is small at the
-    ends of an epoch and largest in between. For n l h << 1 it is l^2 S n/(4 B) half-way if B divides N, but
-    l^3 h S (n^2 - 1)/(24 B) at the ends, where independent batches give l S (1/B - 1/N)/(2 h). If B does not divide N, the
-    r = N - n B examples left over keep the fraction r/(N - B) of the independent law alive. As n l h grows the independent law
-    returns at every k.
+    ends of an epoch and largest in between. Let l_e = l/(1 - m), n l_e h << 1 << n (1 - m), and B divide N. At the ends of
+    epochs then::
 
-    Convention: S has divisor N - 1, and belongs to one example, where `sgd_covariance` takes the covariance of one update.
-    No momentum. The noise is additive: gradients of two examples differ by a constant.
+        Var w = l_e^2 S [m^2/(B (1 - m^2)) - m^2/(N (1 - m)^2)] + l_e^3 h S n^2/(24 B)
+
+    with m^4 for m^2 in the brackets with Nesterov's momentum. Half-way it is l_e^2 S n/(4 B), to leading order, where
+    independent batches give l_e S (1/B - 1/N)/(2 h) at any time. The last term is the scatter of the factors by which an epoch
+    forgets its kicks. The first is a floor: the kicks of the last 1/(1 - m) updates are still in the accumulator, and have not
+    moved the parameters yet. At momentum 0.9 it may be hundreds of times the last term. It depends on m beyond l_e, so that two
+    settings of equal g, and equal B, do not have equal reshuffled noise if their momenta differ.
+
+    If B does not divide N, the r = N - n B examples left over keep the fraction r/(N - B) of the independent law alive. As
+    n l_e h grows the independent law returns at every k. The relative error is some 1e-14, more with momentum near the limit of
+    stability.
+
+    Convention: S has divisor N - 1, and belongs to one example, where `sgd_covariance` takes the covariance of one update. The
+    noise is additive: gradients of two examples differ by a constant.
 
     References
     ----------
@@ -295,57 +367,297 @@ def reshuffled_variance(
     --------
     End and middle of an epoch, and independent batches without replacement:
 
-    >>> [round(reshuffled_variance(1.0, 1.0, 0.05, 10, 100, position=k), 6) for k in (0, 5)]
+    >>> [round(reshuffled_covariance(1.0, 1.0, 0.05, 10, 100, position=k), 6) for k in (0, 5)]
     [5.4e-05, 0.00055]
     >>> round(sgd_covariance(1.0, 1 / 10 - 1 / 100, 0.05), 6)
     0.002308
+
+    Equal l/(1 - m), hence equal g, and 232 times the variance at the ends of epochs:
+
+    >>> variances = [reshuffled_covariance(1.0, 1.0, 1e-5 * (1 - m), 10, 2000, momentum=m) for m in (0.0, 0.9)]
+    >>> round(variances[1] / variances[0])
+    232
     """
-    curvature = float(check.number("curvature", curvature, above=0))
-    gradient_variance = float(check.number("gradient_variance", gradient_variance, at_least=0))
-    limit = max_stable_learning_rate(curvature)
-    learning_rate = float(check.number("learning_rate", learning_rate, above=0, below=("2/curvature", limit)))
+    several = isinstance(curvature, np.ndarray) and curvature.ndim > 0
+    if not several or curvature.ndim == 1:
+        of, h = "the largest curvature", _row("curvature", curvature, "direction", above=0)
+        noise = check.series("gradient_variance", gradient_variance, len(h), "direction", at_least=0)
+        pairs = np.arange(len(h)), np.arange(len(h))
+    else:
+        matrix = _matrix("curvature", curvature, definite=True)
+        noise = _matrix("gradient_variance", gradient_variance, len(matrix), like="curvature")
+        of, (h, vectors) = "the hessian's largest eigenvalue", np.linalg.eigh(matrix)
+        pairs = np.triu_indices(len(matrix))
+    momentum = float(check.number("momentum", momentum, at_least=0, below=1))
+    learning_rate = _stable(learning_rate, float(h.max()), momentum, nesterov, of)
     n_train = check.integer("n_train", n_train)
     batch_size = check.integer("batch_size", batch_size, 1, ("n_train", n_train))
     n_updates = n_train // batch_size
-    position = check.integer("position", position, 0, ("n_train // batch_size", n_updates))
-    x = learning_rate * curvature
+    position = check.integer("position", position, 0, ("n_train // batch_size", n_updates)) % n_updates
 
-    def after(k: int, variance: float) -> float:
-        total, scatter, _, kept = _power_sums(x, k)
-        unseen = (n_train - k * batch_size) / n_train
-        return kept * variance + float((scatter + total**2 / k * unseen) / batch_size)
+    x, (p, q) = learning_rate * h, _weights(momentum, nesterov)
+    # In place of w comes z = w - c v: where v would take w without a force, if that is weak, so that z alone is slow; else w.
+    weak = x < (1 - momentum) ** 2
+    c = np.where(weak, q / (1 - momentum), 0.0)
+    loss = np.array([[(p + c) * x, (p + c) * x * c + np.where(weak, 0.0, q)], [-x, 1 - momentum - x * c]])
+    kick = np.array([-p - c, np.ones_like(x)])
+    update = _Run(1, np.moveaxis(loss, -1, 0), kick.T[..., None], np.zeros((len(x), 2, 1)), np.zeros((len(pairs[0]), 2, 2)))
 
-    forgotten = x * (2 - x) * float(_power_sums(x, n_updates)[2])  # = 1 - a^(2n)
-    variance = after(n_updates, 0.0) / forgotten
+    def noise_of(run: _Run) -> np.ndarray:  # Q_k of the docstring, over l^2 S
+        unseen = run.n * (n_train - run.n * batch_size) / n_train
+        return (run.scatter + unseen * _outer(run.mean, pairs)) / batch_size
+
+    epoch = _repeated(update, n_updates, pairs)
+    joint = _at_rest(epoch.loss, noise_of(epoch), pairs)
     if position > 0:
-        variance = after(position, variance)
-    return learning_rate**2 * gradient_variance * variance
+        begun = _repeated(update, position, pairs)
+        joint = _through(np.eye(2) - begun.loss, joint, pairs) + noise_of(begun)
+    i, k = pairs
+    variances = joint[:, 0, 0] + c[k] * joint[:, 0, 1] + c[i] * joint[:, 1, 0] + c[i] * c[k] * joint[:, 1, 1]  # of w
+    if not several or curvature.ndim == 1:
+        variances = learning_rate * noise * variances * learning_rate
+        return variances if several else float(variances[0])
+    covariance = np.empty_like(matrix)
+    covariance[pairs] = covariance.T[pairs] = learning_rate * (vectors.T @ noise @ vectors)[pairs] * variances * learning_rate
+    covariance = vectors @ covariance @ vectors.T
+    return np.asarray((covariance + covariance.T) / 2)
 
 
-def _power_sums(x: float, n: int) -> tuple[Number, Number, Number, float]:
-    """Return, with a = 1 - x, the sum of a^j over j < n, that of (a^j - mean)^2, that of a^(2j), and a^(2n)."""
-    if n <= _MOST_POWERS:
-        powers = (1 - x) ** np.arange(n)
-        return powers.sum(), np.sum((powers - powers.mean()) ** 2), np.sum(powers**2), (1 - x) ** (2 * n)
-    # In closed form, with u = -log|a|. The second is squares - total^2/n, and total^2/squares = tanh(n u/2)/tanh(u/2).
-    u = -math.log1p(-x) if x < 1 else math.inf if x == 1 else -math.log(x - 1)
-    odd = x > 1 and n % 2 == 1
-    total = (1 + math.exp(-n * u) if odd else -math.expm1(-n * u)) / x
-    squares, kept = -math.expm1(-2 * n * u) / (x * (2 - x)), math.exp(-2 * n * u)
-    if x >= 1:
-        return total, squares - total**2 / n, squares, kept
-    rest = _tanh_deficit(u / 2)
-    return total, squares * (_tanh_deficit(n * u / 2) - rest) / (1 - rest), squares, kept
+class _Run(NamedTuple):
+    """What is left after a run of n updates, for directions of curvature h and for pairs (i, k) of them; v_j = A^j b.
+
+    Differences are kept and not formed anew, so that no digits are lost where A^n is near 1: I - A^n, and how far the mean of
+    the v_j lags behind b.
+    """
+
+    n: int
+    loss: np.ndarray  # I - A^n, of shape (n_directions, 2, 2)
+    mean: np.ndarray  # of the v_j, (n_directions, 2, 1)
+    lag: np.ndarray  # b - mean
+    scatter: np.ndarray  # the sum of (v_j - mean)_i (v_j - mean)_k', (n_pairs, 2, 2)
 
 
-def _tanh_deficit(z: float) -> float:
-    """Return 1 - tanh(z)/z, without cancellation: below 1 by Lambert's continued fraction, z^2/(3 + z^2/(5 + ...))."""
-    if z >= 1:
-        return 1 - math.tanh(z) / z
-    fraction = 0.0
-    for odd in range(21, 1, -2):
-        fraction = z * z / (odd + fraction)
-    return fraction / (1 + fraction)
+def _through(keep: np.ndarray, joint: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return A_i X_ik A_k' for each pair."""
+    return np.asarray(keep[pairs[0]] @ joint @ keep[pairs[1]].swapaxes(1, 2))
+
+
+def _outer(vectors: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return np.asarray(vectors[pairs[0]] * vectors[pairs[1]].swapaxes(1, 2))
+
+
+def _joined(late: _Run, early: _Run, pairs: tuple[np.ndarray, np.ndarray]) -> _Run:
+    """Join two runs: the kicks of the early one then pass through the late one, too."""
+    n, lost = late.n + early.n, late.loss @ early.mean
+    between = early.lag - late.lag + lost  # of the two means
+    scatter = _through(np.eye(2) - late.loss, early.scatter, pairs) + (late.n * early.n / n) * _outer(between, pairs)
+    mean = (late.n * late.mean + early.n * (early.mean - lost)) / n
+    lag = (late.n * late.lag + early.n * (early.lag + lost)) / n
+    return _Run(n, late.loss + early.loss - late.loss @ early.loss, mean, lag, late.scatter + scatter)
+
+
+def _repeated(update: _Run, n: int, pairs: tuple[np.ndarray, np.ndarray]) -> _Run:
+    """Join n updates, by doubling."""
+    if n == 1:
+        return update
+    half = _repeated(update, n // 2, pairs)
+    run = _joined(half, half, pairs)
+    return _joined(run, update, pairs) if n % 2 else run
+
+
+def _at_rest(loss: np.ndarray, noise: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Solve X = A X A' + Q for each pair, with I - A given, by doubling the number of terms of its series."""
+    for _ in range(_MOST_DOUBLINGS):
+        keep = np.eye(2) - loss
+        if np.abs(keep).max() < 1e-12:  # and its square below rounding
+            break
+        noise = noise + _through(keep, noise, pairs)
+        loss = 2 * loss - loss @ loss
+    else:
+        check.number("the result", math.inf, hint=check.TOO_FAR)
+    return noise
+
+
+@check.arithmetic
+def probability_current(hessian: Number, gradient_covariance: Number, learning_rate: float) -> float | np.ndarray:
+    """Area that SGD on a quadratic sweeps per update about the minimum, once it is stationary.
+
+    In equilibrium nothing goes round. SGD does, in each plane in which the noise and the curvature have different axes: its
+    law at rest is a Gaussian, but no energy at any temperature gives its motion.
+
+    Parameters
+    ----------
+    hessian, gradient_covariance, learning_rate
+        H, C and l, as for `sgd_covariance`.
+
+    Returns
+    -------
+    float or ndarray of shape (n_params, n_params)
+        J, antisymmetric. SGD turns from parameter k to parameter i where J[i, k] is positive. A single parameter has none: 0.
+
+    Notes
+    -----
+    J = (A V - V A')/2 = l (V H - H V)/2 with V = Cov w, which is the mean of (w'_i w_k - w_i w'_k)/2, w' one update after w.
+    Along the axes of H, exactly and for small l h::
+
+        J_ik = -l^2 C_ik (l h_i - l h_k)/(2 (l h_i + l h_k - l^2 h_i h_k)),   -l^2 C_ik (h_i - h_k)/(2 (h_i + h_k))
+
+    It vanishes if and only if H C = C H, and does not depend on whether the noise is Gaussian.
+
+    Convention: per update, without momentum; C is the covariance of ONE update's gradient, independent from update to update.
+
+    References
+    ----------
+    Chaudhari and Soatto 2018, arXiv:1710.11029, for the currents.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
+
+    Examples
+    --------
+    >>> print(probability_current(np.diag([2.0, 1.0]), np.array([[1.0, 0.5], [0.5, 1.0]]), 0.1).round(6))
+    [[ 0.       -0.000893]
+     [ 0.000893  0.      ]]
+    """
+    x, c, vectors, learning_rate = _in_axes(hessian, gradient_covariance, learning_rate)
+    turn = np.subtract.outer(x, x) / (2 * _pairwise(x))
+    current = -(vectors @ (learning_rate * (learning_rate * c * turn)) @ vectors.T)
+    return _like(hessian, (current - current.T) / 2)
+
+
+@check.arithmetic
+def entropy_production(hessian: Number, gradient_covariance: Number, learning_rate: float) -> float:
+    """Entropy that SGD on a quadratic produces per update, once it is stationary.
+
+    It says how well the order of time can be told from the updates: after n of them the odds that a film of SGD runs forwards
+    are exp(n sigma), typically. In equilibrium they are even.
+
+    Parameters
+    ----------
+    hessian, learning_rate
+        H and l, as for `sgd_covariance`.
+    gradient_covariance : number or ndarray of shape (n_params, n_params)
+        C of Gaussian noise, as for `sgd_covariance`, but positive definite.
+
+    Returns
+    -------
+    float
+        sigma, in nats per update; at least 0.
+
+    Notes
+    -----
+    The mean of log p(w -> w') - log p(w' -> w) over two iterates in a row is sigma = -2 tr(Q^-1 A J), with Q = l^2 C and J the
+    `probability_current`. Along the axes of H, with x = l h::
+
+        sigma = -(1/2) sum_ik (C^-1)_ik C_ik (x_i - x_k)^2/(x_i + x_k - x_i x_k)
+
+    For two parameters and the correlation r of the noise it is r^2/(1 - r^2) (x_1 - x_2)^2/(x_1 + x_2 - x_1 x_2). It vanishes
+    if and only if H C = C H, and is infinite where C is singular, which is refused.
+
+    Convention: per update, of order l: divide by l for the rate in the time of the gradient flow. Without momentum.
+
+    References
+    ----------
+    Chaudhari and Soatto 2018, arXiv:1710.11029, for the currents.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
+
+    Examples
+    --------
+    >>> round(entropy_production(np.diag([2.0, 1.0]), np.array([[1.0, 0.5], [0.5, 1.0]]), 0.1), 6)
+    0.011905
+    """
+    hint = "along a direction without noise no update can be undone"
+    x, c, _, _ = _in_axes(hessian, gradient_covariance, learning_rate, definite=True, hint=hint)
+    c /= np.abs(c).max()
+    return max(0.0, -float(np.sum(np.linalg.inv(c) * c * np.subtract.outer(x, x) ** 2 / _pairwise(x))) / 2)
+
+
+def _in_axes(
+    hessian: Number, gradient_covariance: Number, learning_rate: float, *, definite: bool = False, hint: str = ""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return l h, and C in the axes of H, and these, and l."""
+    matrix = _matrix("hessian", hessian, definite=True)
+    noise = _matrix("gradient_covariance", gradient_covariance, len(matrix), definite=definite, hint=hint)
+    h, vectors = np.linalg.eigh(matrix)
+    learning_rate = _stable(learning_rate, float(h[-1]), 0.0, False, "the hessian's largest eigenvalue")
+    return learning_rate * h, vectors.T @ noise @ vectors, vectors, learning_rate
+
+
+def _pairwise(x: np.ndarray) -> np.ndarray:
+    """Return 1 - a_i a_k with a = 1 - x."""
+    return np.asarray(np.add.outer(x, x) - np.multiply.outer(x, x))
+
+
+def tail_index(curvatures: Number, learning_rate: float, *, weights: np.ndarray | None = None) -> float:
+    """Exponent alpha of the tail of SGD's law at rest where the curvature differs from minibatch to minibatch.
+
+    Moments of the parameter exist up to the order alpha. With alpha at most 2 it has no variance, which no law of additive
+    noise foretells.
+
+    Parameters
+    ----------
+    curvatures : number or ndarray of shape (n_values,)
+        h_B, the curvatures that a minibatch's loss may have along this parameter; of any sign.
+    learning_rate : float
+        l, positive.
+    weights : ndarray of shape (n_values,), keyword-only, optional
+        Their probabilities, or numbers in proportion to them, at least 0. Default: they are equally likely.
+
+    Returns
+    -------
+    float
+        alpha; positive. It is infinite if no factor |1 - l h_B| is above 1: the law then has bounded support or light tails.
+
+    Raises
+    ------
+    ValueError
+        If E log |1 - l h_B| is not below 0: there is no law at rest.
+
+    Notes
+    -----
+    w <- (1 - l h_B) w - l xi has P(|w| > t) in proportion to t^-alpha for large t, by Kesten's theorem, with alpha the positive
+    root of E |1 - l h_B|^alpha = 1. The mean of a batch has less scatter, so that alpha grows with B, and falls with l. The
+    additive noise xi does not matter, as long as there is some and its own tail is lighter.
+
+    Convention: one parameter, or one direction that no other acts upon. Minibatches are independent; no momentum.
+
+    References
+    ----------
+    M. Gurbuzbalaban, U. Simsekli, L. Zhu, "The Heavy-Tail Phenomenon in SGD", ICML 2021, arXiv:2006.04740.
+    Tutorial 2, ``tutorials/02_sgd_as_langevin.md``.
+
+    Examples
+    --------
+    Curvatures 0.5 and 2.5, one or two examples a batch. At l = 1 the factors are 1/2 and 3/2, whose mean is 1:
+
+    >>> round(tail_index(np.array([0.5, 2.5]), 1.0), 6)
+    1.0
+    >>> round(tail_index(np.array([0.5, 1.5, 2.5]), 1.0, weights=np.array([1, 2, 1])), 4)
+    3.2107
+    """
+    h = _row("curvatures", curvatures, "value")
+    learning_rate = float(check.number("learning_rate", learning_rate, above=0))
+    p = 1.0 if weights is None else check.series("weights", weights, len(h), "value", at_least=0)
+    p = np.broadcast_to(p, h.shape).astype(np.float64)
+    check.number("weights", float(p.max()), above=0, hint="they may not all be 0")
+    h, p = h[p > 0], p[p > 0] / p.max()
+    p /= p.sum()
+    with np.errstate(all="ignore"):
+        logs = np.log(np.abs(1 - learning_rate * h))
+        growth = float(p @ np.maximum(logs, -1e3))  # finite where a factor is 0
+        if not growth < -1e-14 * float(p @ np.minimum(np.abs(logs), 1e3)):
+            hint = "E log |1 - learning_rate h| must be below 0, or there is no law at rest"
+            raise ValueError(f"learning_rate must be smaller for these curvatures, got {learning_rate}; {hint}")
+        if logs.max() <= 0:
+            return math.inf
+
+        def excess(alpha: float) -> float:
+            return min(1e300, float(p @ np.expm1(alpha * logs)))
+
+        top = 1.0
+        while excess(top) < 0:
+            top *= 2
+        while excess(top / 2) >= 0:
+            top /= 2
+        return float(optimize.brentq(excess, top / 2, top, xtol=1e-300, rtol=1e-14))
 
 
 @check.arithmetic

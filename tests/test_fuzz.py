@@ -29,6 +29,7 @@ from sgdnoise import (
     Stage,
     adam,
     boltzmann,
+    curves,
     datasets,
     energies,
     fast,
@@ -48,7 +49,7 @@ from sgdnoise import (
     training,
 )
 
-MODULES = [boltzmann, datasets, energies, fast, gradient_noise, langevin, models, noise, normals, optimizers]
+MODULES = [boltzmann, curves, datasets, energies, fast, gradient_noise, langevin, models, noise, normals, optimizers]
 MODULES += [sampling, scaling, schedules, sgld, stationary, training]
 
 X = np.random.default_rng(0).standard_normal((12, 3))
@@ -106,6 +107,7 @@ TRAIN = {"model": MODEL, "data": DATA, "schedule": SCHEDULE, "optimizer": sgd(0.
 TRAIN |= {"params": None, "callback": None, "on_divergence": "raise"}
 LOSS = {"params": W, "X": X, "y": Y, "l2": 0.1}
 SETTING = {"learning_rate": 0.1, "batch_size": 10, "n_train": 1000, "momentum": 0.5, "replace": False}
+RESHUFFLED = {"learning_rate": 0.1, "batch_size": 2, "n_train": 10, "momentum": 0.5, "nesterov": False, "position": 0}
 PATH = {"x0": np.zeros((3, 2)), "step_size": 0.1, "n_steps": 3, "temperature": 1.0, "rng": 0, "noise": None, "record_every": 1}
 
 
@@ -230,14 +232,55 @@ CALLS = {
         stationary.modified_equation,
         {"curvature": 1.0, "gradient_variance": 1.0, "learning_rate": 0.1, "order": 2},
     ),
-    "stationary.reshuffled_variance": (
-        stationary.reshuffled_variance,
-        {"curvature": 1.0, "gradient_variance": 1.0, "learning_rate": 0.1, "batch_size": 2, "n_train": 10, "position": 0},
+    "stationary.reshuffled_covariance": (
+        stationary.reshuffled_covariance,
+        RESHUFFLED | {"curvature": 1.0, "gradient_variance": 1.0},
+    ),
+    "stationary.reshuffled_covariance of directions": (
+        stationary.reshuffled_covariance,
+        RESHUFFLED | {"curvature": np.array([1.0, 2.0, 3.0]), "gradient_variance": np.ones(3), "nesterov": True},
+    ),
+    "stationary.reshuffled_covariance of a matrix": (
+        stationary.reshuffled_covariance,
+        RESHUFFLED | {"curvature": np.eye(2), "gradient_variance": np.eye(2), "position": 3},
+    ),
+    "stationary.probability_current": (
+        stationary.probability_current,
+        {"hessian": np.diag([1.0, 2.0]), "gradient_covariance": np.ones((2, 2)), "learning_rate": 0.1},
+    ),
+    "stationary.entropy_production": (
+        stationary.entropy_production,
+        {"hessian": np.diag([1.0, 2.0]), "gradient_covariance": np.eye(2) + 1, "learning_rate": 0.1},
+    ),
+    "stationary.tail_index": (
+        stationary.tail_index,
+        {"curvatures": np.array([0.5, 1.5, 2.5]), "learning_rate": 1.0, "weights": np.array([1.0, 2.0, 1.0])},
     ),
     "stationary.langevin_covariance": (
         stationary.langevin_covariance,
         {"hessian": np.eye(2), "temperature": 1.0, "mobility": 1.0, "step_size": 0.1},
     ),
+    "curves.quadratic": (
+        curves.quadratic,
+        {"schedule": SCHEDULE, "n_train": 12, "curvature": np.array([1.0, 2.0]), "gradient_variance": 0.5, "start": 1.0}
+        | {"momentum": 0.5, "nesterov": True, "sampling": "reshuffle"},
+    ),
+    "curves.quadratic of a rate that moves": (
+        curves.quadratic,
+        {
+            "schedule": Schedule([Stage(2, 0.1, 3, 0.0)]),
+            "n_train": 10,
+            "curvature": 1.0,
+            "gradient_variance": 0.5,
+            "start": 1.0,
+        },
+    ),
+    "curves.linear_regression": (
+        curves.linear_regression,
+        {"schedule": SCHEDULE, "X": X, "y": Y.astype(float), "start": np.ones(3), "momentum": 0.5, "nesterov": True},
+    ),
+    "curves.excess_at_rest": (curves.excess_at_rest, {"noise_scale": 9.0, "trace": 2.0, "n_train": 1000}),
+    "curves.ema_variance_ratio": (curves.ema_variance_ratio, {"curvature": 2.0, "learning_rate": 0.1, "decay": 0.9}),
     "langevin.overdamped": (langevin.overdamped, {"grad_energy": bowl} | PATH | {"mobility": 1.0, "scheme": "euler-maruyama"}),
     "langevin.underdamped": (langevin.underdamped, {"grad_energy": bowl} | PATH | {"friction": 1.0, "p0": np.zeros((3, 2))}),
     "langevin.sgd_sde": (langevin.sgd_sde, SDE),
@@ -430,6 +473,7 @@ def finite(value):
 
 # Of finite arguments, so that divergence can be seen.
 MAY_BE_INFINITE = {"fast.InPlace", "fast.Trainer.run", "fast.Trainer.evaluate"}
+MAY_BE_INFINITE |= {"stationary.tail_index"}  # of a law without a tail
 MAY_BE_INFINITE |= {
     name for name in CALLS if name.startswith("models.MLP.") or (name.startswith("energies.") and "grad" in name)
 }

@@ -24,6 +24,7 @@ ALLOWED = {
     "datasets": set(),
     "gradient_noise": set(),
     "stationary": set(),
+    "curves": {"schedules"},
     "normals": set(),
     "_integrate": {"normals"},
     "boltzmann": set(),

@@ -109,10 +109,9 @@ def test_stationary_predictions_against_sums_over_impulses(momentum, nesterov):
     for sampling, noise in (("with_replacement", 0.99 / 10), ("without_replacement", 0.1 - 0.01)):
         predicted = StationaryTask(sampling, 0.1, momentum=momentum, nesterov=nesterov).predicted()
         assert predicted == pytest.approx(noise * (left**2).sum())
-    if not momentum:  # batches of one epoch of ten have covariance -1/N
-        epochs = left.reshape(-1, 10)
-        expected = ((epochs**2).sum(axis=1) / 10 - epochs.sum(axis=1) ** 2 / 100).sum()
-        assert StationaryTask("reshuffle", 0.1).predicted() == pytest.approx(expected)
+    epochs = left.reshape(-1, 10)  # whose batches have covariance -1/N
+    expected = ((epochs**2).sum(axis=1) / 10 - epochs.sum(axis=1) ** 2 / 100).sum()
+    assert StationaryTask("reshuffle", 0.1, momentum=momentum, nesterov=nesterov).predicted() == pytest.approx(expected)
 
 
 def test_costs_grow_with_batches_and_updates():

@@ -45,7 +45,7 @@ from scipy.stats import norm
 
 from sgdnoise import MLP, load_fashion, minibatch_covariance, minibatches, noise_scale, sgd, temperature
 from sgdnoise.boltzmann import boltzmann_density
-from sgdnoise.stationary import langevin_covariance, reshuffled_variance, sgd_covariance
+from sgdnoise.stationary import langevin_covariance, reshuffled_covariance, sgd_covariance
 
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#999999"
 rng = np.random.default_rng(0)
@@ -244,7 +244,7 @@ for epoch in range(n_epochs):
         squares[k] += np.mean(w**2) * (epoch >= 10) / 10
         w = w - eps * (w - dealt[:, k])
 squares[-1] = squares[0]
-bridge = np.array([reshuffled_variance(1.0, f, eps, B, N, position=k) for k in range(N // B + 1)])
+bridge = np.array([reshuffled_covariance(1.0, f, eps, B, N, position=k) for k in range(N // B + 1)])
 independent = sgd_covariance(1.0, (1 / B - 1 / N) * f, eps)
 print(f"at the ends of epochs the variance is 1/{independent / bridge[0]:.0f} of that of independent batches")
 assert np.allclose(squares, bridge, rtol=5 * (2 / n_copies) ** 0.5)
@@ -260,7 +260,7 @@ left.set_title("(a) kicks of an epoch cancel")
 left.legend(fontsize=8, loc="upper right")
 for n, color in ((10, BLUE), (100, GREEN)):
     e = np.geomspace(0.03, min(100, 1.5 * n), 60) / n
-    reshuffled = np.array([reshuffled_variance(1.0, 1.0, eps, 10, 10 * n) for eps in e])
+    reshuffled = np.array([reshuffled_covariance(1.0, 1.0, eps, 10, 10 * n) for eps in e])
     ratio = reshuffled / [sgd_covariance(1.0, 0.1 - 0.1 / n, eps) for eps in e]
     right.loglog(e * n, ratio, color=color, label=f"N/B = {n}")
 right.axhline(1, color=ORANGE, linewidth=1)
@@ -282,7 +282,7 @@ right.legend(fontsize=8, loc="lower right")
 # makes it eight times as large.
 
 # %%
-one, same, double = (reshuffled_variance(1.0, f, k * 1e-4, b, 50_000) for k, b in ((1, 50), (5, 250), (2, 50)))
+one, same, double = (reshuffled_covariance(1.0, f, k * 1e-4, b, 50_000) for k, b in ((1, 50), (5, 250), (2, 50)))
 assert np.isclose(one, same, rtol=1e-3)
 assert np.isclose(double / one, 2**3, rtol=0.01)
 assert np.isclose(one / sgd_covariance(1.0, (1 / 50 - 1 / 50_000) * f, 1e-4), (1e-4 * 1e3) ** 2 / 12, rtol=0.01)

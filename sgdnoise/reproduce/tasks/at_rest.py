@@ -25,7 +25,7 @@ from ...langevin import overdamped
 from ...models import LogisticRegression
 from ...optimizers import sgd
 from ...sampling import draw
-from ...stationary import reshuffled_variance, sgd_covariance
+from ...stationary import reshuffled_covariance, sgd_covariance
 from ..engine.contract import Arrays, stream
 from .minibatch_noise import batch_variance
 
@@ -168,10 +168,10 @@ class RestTask:
     def predicted(self) -> np.ndarray:
         """Exact discrete-time variance along each direction, of additive noise on a quadratic, (6,)."""
         at = minimum(self.smallest_scale, self.l2)
-        pairs = zip(at.curvatures.tolist(), at.gradient_variances.tolist(), strict=True)
         rate, b = self.learning_rate, self.batch_size
         if self.sampling == "reshuffle":
-            return np.array([reshuffled_variance(h, f, rate, b, N_POINTS) for h, f in pairs])
+            return np.asarray(reshuffled_covariance(at.curvatures, at.gradient_variances, rate, b, N_POINTS))
+        pairs = zip(at.curvatures.tolist(), at.gradient_variances.tolist(), strict=True)
         return np.array([sgd_covariance(h, float(batch_variance(self.sampling, b, N_POINTS, f)), rate) for h, f in pairs])
 
     def run(self) -> Arrays:

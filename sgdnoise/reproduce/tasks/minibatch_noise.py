@@ -13,7 +13,7 @@ from ...models import MLP
 from ...optimizers import sgd
 from ...sampling import minibatches
 from ...schedules import Schedule, Stage
-from ...stationary import reshuffled_variance, sgd_covariance
+from ...stationary import reshuffled_covariance, sgd_covariance
 from ...training import train
 from ..engine.contract import Arrays, stream
 from .toy import images, network
@@ -144,10 +144,10 @@ class StationaryTask:
 
     def predicted(self) -> float:
         """Exact discrete-time variance at epoch ends."""
+        rate, b, n, momentum, nesterov = self.learning_rate, self.batch_size, self.n_train, self.momentum, self.nesterov
         if self.sampling == "reshuffle":
-            return float(reshuffled_variance(1.0, 1.0, self.learning_rate, self.batch_size, self.n_train))
-        noise = batch_variance(self.sampling, self.batch_size, self.n_train, 1.0)
-        return float(sgd_covariance(1.0, noise, self.learning_rate, momentum=self.momentum, nesterov=self.nesterov))
+            return float(reshuffled_covariance(1.0, 1.0, rate, b, n, momentum=momentum, nesterov=nesterov))
+        return float(sgd_covariance(1.0, batch_variance(self.sampling, b, n, 1.0), rate, momentum=momentum, nesterov=nesterov))
 
     def run(self) -> Arrays:
         """Return, for each replica, the mean of w^2 over the second half of its epochs' ends."""
