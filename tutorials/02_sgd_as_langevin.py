@@ -282,9 +282,9 @@ right.legend(fontsize=8, loc="lower right")
 # makes it eight times as large.
 
 # %%
-one, same, double = (reshuffled_covariance(1.0, f, k * 1e-4, b, 50_000) for k, b in ((1, 50), (5, 250), (2, 50)))
+one, same, twice = (reshuffled_covariance(1.0, f, k / 1e4, b, 50_000) for k, b in ((1, 50), (5, 250), (2, 50)))
 assert np.isclose(one, same, rtol=1e-3)
-assert np.isclose(double / one, 2**3, rtol=0.01)
+assert np.isclose(twice / one, 2**3, rtol=0.01)
 assert np.isclose(one / sgd_covariance(1.0, (1 / 50 - 1 / 50_000) * f, 1e-4), (1e-4 * 1e3) ** 2 / 12, rtol=0.01)
 
 # %% [markdown]
