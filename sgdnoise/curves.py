@@ -59,7 +59,7 @@ import numpy as np
 
 from . import _checks as check
 from ._checks import Number
-from .schedules import Schedule, Stage
+from .schedules import Schedule
 
 _BLOCK = 1 << 13
 """Updates times directions that are worked on at once where the learning rate moves: what fits into a cache."""
@@ -175,11 +175,6 @@ def _check_schedule(schedule: Schedule, n_train: int) -> int:
     return int(n_train)
 
 
-def _rates(stage: Stage, epoch: int, per_epoch: int) -> np.ndarray:
-    """Return the learning rates of an epoch of the stage, as `train` has them."""
-    return stage.learning_rates(stage.n_epochs * per_epoch, epoch * per_epoch, (epoch + 1) * per_epoch)
-
-
 def _curve(losses: list[float]) -> np.ndarray:
     curve = np.array(losses)
     check.number("the result", curve, arrays=True, hint=_DIVERGED)
@@ -278,7 +273,7 @@ def quadratic(
                 if stage.final_learning_rate is None:
                     run = _repeated(_single(*settings.update(stage.learning_rate, h)), per_epoch)
                 else:
-                    run = _in_order(_rates(stage, epoch, per_epoch), h, settings)
+                    run = _in_order(stage.learning_rates_of(epoch, per_epoch), h, settings)
                 noise = alone * variance * (run.scatter + share * per_epoch * _square(run.mean))
             moments = _carried(run.push, moments) + noise
             losses.append(float(h @ moments[0, 0]) / 2)
@@ -363,7 +358,7 @@ def linear_regression(
         per_epoch, size = n_train // stage.batch_size, stage.batch_size
         alone = (n_train - size) / (size * max(n_train - 1, 1))  # the only batch of one example has no noise
         for epoch in range(stage.n_epochs):
-            for rate in _rates(stage, epoch, per_epoch).tolist():
+            for rate in stage.learning_rates_of(epoch, per_epoch).tolist():
                 push, kick = settings.update(rate, curvature)
                 square = moments[0, 0]
                 errors = np.einsum("ni,ni->n", examples @ square, examples)  # then the expected squares of x_i'w - r_i

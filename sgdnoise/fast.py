@@ -173,7 +173,7 @@ def train(
             batches = np.stack(
                 [minibatches(n_train, stage.batch_size, sampling=sampling, rng=generator) for generator in generators]
             )
-            rates = stage.learning_rates(stage.n_epochs * per_epoch, epoch * per_epoch, (epoch + 1) * per_epoch)
+            rates = stage.learning_rates_of(epoch, per_epoch)
             for start in range(0, per_epoch, _SEGMENT):
                 segment, segment_rates = batches[:, start : start + _SEGMENT], rates[start : start + _SEGMENT]
                 before = trainer.save()

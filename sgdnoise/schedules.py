@@ -128,6 +128,18 @@ class Stage:
         first, last = self.ends
         return first + (last - first) * ((np.arange(start, stop) + 0.5) / n_updates)
 
+    def learning_rates_of(self, epoch: int, n_updates: int) -> np.ndarray:
+        """Return the learning rates of one epoch, counted from 0 in this stage, if each has n_updates.
+
+        Examples
+        --------
+        >>> Stage(2, 0.1, 128, 0.3).learning_rates_of(1, 2)
+        array([0.225, 0.275])
+        """
+        n_updates = check.integer("n_updates", n_updates)
+        epoch = check.integer("epoch", epoch, 0, ("n_epochs - 1", self.n_epochs - 1))
+        return self.learning_rates(self.n_epochs * n_updates, epoch * n_updates, (epoch + 1) * n_updates)
+
 
 @dataclass(frozen=True)
 class Schedule:

@@ -299,7 +299,7 @@ def train(
         for stage in schedule:
             batch_size, per_epoch = stage.batch_size, len(X) // stage.batch_size
             for epoch in range(stage.n_epochs):
-                rates = stage.learning_rates(stage.n_epochs * per_epoch, epoch * per_epoch, (epoch + 1) * per_epoch).tolist()
+                rates = stage.learning_rates_of(epoch, per_epoch).tolist()
                 batches = minibatches(len(X), batch_size, sampling=sampling, rng=rng)
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                     for batch, learning_rate in zip(batches, rates, strict=True):

@@ -144,6 +144,7 @@ CALLS = {
     ),
     "schedules.Stage.to_dict": (Stage(1, 0.1, 4).to_dict, {}),
     "schedules.Stage.learning_rates": (Stage(1, 0.1, 4, 0.2).learning_rates, {"n_updates": 5, "start": 1, "stop": 3}),
+    "schedules.Stage.learning_rates_of": (Stage(2, 0.1, 4, 0.2).learning_rates_of, {"epoch": 1, "n_updates": 5}),
     "schedules.linear_decay": (schedules.linear_decay, DECAY),
     "schedules.cosine_decay": (schedules.cosine_decay, DECAY),
     "schedules.exponential_decay": (schedules.exponential_decay, DECAY),
